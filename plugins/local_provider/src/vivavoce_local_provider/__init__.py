@@ -1,0 +1,1 @@
+"""Speech to speech offline: no key, no network."""

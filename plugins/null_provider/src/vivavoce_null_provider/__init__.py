@@ -1,0 +1,1 @@
+"""The last resort of every vivavoce voice: it warns and returns at once."""

@@ -1,0 +1,1 @@
+"""The OpenAI Realtime protocol for vivavoce: OpenAI, Azure and compatible services."""
