@@ -1,0 +1,46 @@
+"""What a conversation consists of: the items of `voice.history`, and what a reconnect replays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from vivavoce.errors import ConfigError
+from vivavoce.events import Role
+
+__all__ = ["Item", "as_items"]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message, a tool call or a tool result. Assistant speech is kept as the text that was heard (`interrupted`
+    when it was cut)."""
+
+    type: Literal["message", "tool_call", "tool_result"] = "message"
+    role: Role | None = None
+    text: str = ""
+    id: str | None = None
+    interrupted: bool = False
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | None = None
+
+
+def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
+    """Take `history=` as given by an app: `Item`s, or mappings with their fields (`{"role": "user", "text": "hi"}`)."""
+    items = []
+    for number, entry in enumerate(history):
+        try:
+            item = entry if isinstance(entry, Item) else msgspec.convert(dict(entry), Item, strict=True)
+        except (TypeError, ValueError, msgspec.ValidationError) as bad:
+            raise ConfigError(
+                f"history[{number}] is not an item: {bad}. An item is a vivavoce.Item or a mapping such as "
+                '{"role": "user", "text": "hello"}',
+                option="history",
+            ) from bad
+        if item.type == "message" and item.role is None:
+            raise ConfigError(f"history[{number}] is a message without a role: say role='user' or role='assistant'", option="history")
+        items.append(item)
+    return tuple(items)
