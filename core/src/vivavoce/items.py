@@ -1,4 +1,4 @@
-"""What a conversation consists of: the items of `voice.history`, and what a reconnect replays."""
+"""What a conversation consists of: the items of `voice.history`, and where an interruption cuts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from vivavoce.errors import ConfigError
 from vivavoce.events import Role
 
-__all__ = ["Item", "as_items"]
+__all__ = ["Cut", "Interruption", "Item", "as_items"]
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,6 +26,23 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None = None
     arguments: str | None = None
     output: str | None = None
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """How much of an item was heard: `played_ms` of the `received_ms` milliseconds that arrived. 0: nothing of it."""
+
+    item_id: str
+    played_ms: float
+    received_ms: float
+
+
+class Interruption(msgspec.Struct, frozen=True):
+    """What to stop and what to cut. `cancel` is false when the service has ended the reply by itself; `cuts` names
+    every item that was not heard to its end, in the order of the reply."""
+
+    response_id: str | None
+    cancel: bool
+    cuts: tuple[Cut, ...] = ()
 
 
 def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:

@@ -25,7 +25,7 @@ import msgspec
 from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.errors import VoiceError
 from vivavoce.events import Event
-from vivavoce.items import Item
+from vivavoce.items import Cut, Interruption, Item
 
 if TYPE_CHECKING:
     from vivavoce.tools import Tool
@@ -90,23 +90,6 @@ class Context(Protocol):
 
     def lost(self, cause: VoiceError | BaseException | None = None) -> None:
         """The connection is gone. `cause.retryable` decides whether the core may reconnect."""
-
-
-class Cut(msgspec.Struct, frozen=True):
-    """How much of an item was heard: `played_ms` of the `received_ms` milliseconds that arrived. 0: nothing of it."""
-
-    item_id: str
-    played_ms: float
-    received_ms: float
-
-
-class Interruption(msgspec.Struct, frozen=True):
-    """What to stop and what to cut. `cancel` is false when the service has ended the reply by itself; `cuts` names
-    every item that was not heard to its end, in the order of the reply."""
-
-    response_id: str | None
-    cancel: bool
-    cuts: tuple[Cut, ...] = ()
 
 
 @attrs.frozen

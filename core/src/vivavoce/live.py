@@ -1,0 +1,363 @@
+"""One connection, from dialled to lost or closed: takes the provider's events, keeps replies and turns, and delivers.
+
+Everything here is plain code that runs as the provider emits; what must wait is handed to the host as a coroutine.
+A `Live` belongs to one generation: once ended, whatever its provider still says is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import attrs
+
+from vivavoce.emitter import Emitter
+from vivavoce.errors import VoiceError
+from vivavoce.events import (
+    EndReason,
+    Event,
+    Interrupted,
+    ItemAdded,
+    ProviderMessage,
+    ResponseCreated,
+    ResponseDone,
+    SessionCreated,
+    SessionUpdated,
+    Speaking,
+    SpeakingDone,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCallStart,
+    Turn,
+    Usage,
+    Writing,
+)
+from vivavoce.calls import PendingCalls
+from vivavoce.items import Interruption
+from vivavoce.provider import Session
+from vivavoce.replies import Replies, Reply
+from vivavoce.streams import Response
+from vivavoce.turnkeeper import TurnKeeper
+
+__all__ = ["Host", "Live", "LiveContext"]
+
+
+class Host(Protocol):
+    """What a connection needs of the voice around it."""
+
+    emitter: Emitter
+
+    def record(self, turn: Turn) -> None:
+        """Keep a finished turn in the history."""
+
+    def correct(self, item_id: str, fraction: float) -> None:
+        """Of an item already in the history only `fraction` was heard."""
+
+    def add_usage(self, usage: Usage) -> None: ...
+
+    def healthy(self) -> None:
+        """The service has answered: the connection is proven."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        """Run `work` as a task of the voice."""
+
+    def cut(self, live: Live, interruption: Interruption) -> Coroutine[Any, Any, None]:
+        """Tell the service what was heard."""
+
+    def lost(self, live: Live, cause: BaseException | None) -> None: ...
+
+    def tool_call(self, live: Live, call: ToolCallStart) -> None: ...
+
+    def reply_done(self, live: Live, reply_id: str) -> None: ...
+
+
+@attrs.define
+class LiveContext:
+    """What the hooks of a provider are handed: see `vivavoce.Context`."""
+
+    config: Any
+    session: Session
+    emit: Callable[[Event | VoiceError], None] = attrs.field(repr=False)
+    lost: Callable[..., None] = attrs.field(repr=False)
+
+
+def _ignore(*_: object) -> None:
+    """The session has ended: nothing of it reaches a later one."""
+
+
+class Live:
+    def __init__(self, host: Host, config: Any, session: Session) -> None:
+        self._host = host
+        self._emit = host.emitter.emit
+        self.session = session
+        self.calls = PendingCalls()
+        self.replies = Replies()
+        self.asking = asyncio.Lock()
+        self.speech = False  # the user is speaking
+        self.ended = False
+        self.stale_events = 0
+        self.turns = TurnKeeper(self._deliver)
+        self._current: Reply | None = None
+        self._answers = 0
+        self._begun: deque[Response] = deque()
+        self._begins: deque[asyncio.Future[Response]] = deque()
+        self._changes: list[asyncio.Future[None]] = []
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Speaking: self._speaking,
+            SpeakingDone: self._speaking_done,
+            Writing: self._writing,
+            Turn: self.turns.settle,
+            ItemAdded: self.turns.add,
+            SpeechStarted: self._speech_started,
+            SpeechStopped: self._speech_stopped,
+            ResponseCreated: self._response_created,
+            ResponseDone: self._response_done,
+            ToolCallStart: lambda event: host.tool_call(self, event),
+            Usage: self._usage,
+            SessionCreated: self._session_told,
+            SessionUpdated: self._session_told,
+            ProviderMessage: self._raw,
+        }
+        self.context = LiveContext(config, session, self._take, self._lost)
+
+    # From the provider.
+
+    def _take(self, event: Event | VoiceError) -> None:
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        elif isinstance(event, VoiceError):
+            event.provider = event.provider or self.session.provider
+            event.session_id = event.session_id or self.session.id
+            self._host.emitter.emit_error(event)
+        else:
+            self._emit(event.type, event)
+
+    def _lost(self, cause: BaseException | None = None) -> None:
+        self._host.lost(self, cause)
+
+    def _speaking(self, event: Speaking) -> None:
+        reply = self._current
+        if reply is None or reply.id != event.response_id:
+            reply = self._current = self.replies.get(event.response_id) or self._begin(event.response_id)
+        if reply.dead or reply.audio_done:
+            self.stale_events += 1
+            return
+        audio = event.audio
+        try:
+            reply.received[event.item_id or ""] += len(audio)
+        except KeyError:
+            self._first_audio(reply, event)
+        stream = reply.stream()
+        if stream is not None and not stream._feed(audio):
+            self._error(f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB", "stream_overflow")
+        self._emit("speaking", event)
+
+    def _first_audio(self, reply: Reply, event: Speaking) -> None:
+        reply.received[event.item_id or ""] = len(event.audio)
+        if event.item_id is not None and not reply.out_of_band:
+            self.turns.add_reply(event.item_id)
+        if reply.spoken:
+            return
+        reply.spoken = True
+        self.replies.hearing = reply
+        stream = reply.open_stream()
+        stream.item_id = event.item_id
+        self._emit("speaker", stream)
+        # Whoever received the stream holds it now; if nobody did, it is gone when this returns.
+
+    def _speaking_done(self, event: SpeakingDone) -> None:
+        reply = self.replies.get(event.response_id)
+        if reply is None:
+            return
+        self._end_audio(reply, event.reason)
+        if event.response_id is None:
+            # A stretch of speech where there are no turns: the next one is another.
+            reply.running = False
+            self.replies.forget(None)
+            self._current = None
+            self.turns.finish(reply, self._pushed())
+
+    def _end_audio(self, reply: Reply, reason: EndReason) -> None:
+        if reply.audio_done:
+            return
+        reply.audio_done = True
+        stream = reply.stream()
+        if stream is not None:
+            stream._end(reason)
+        if reply.spoken:
+            self._emit("speaking.done", SpeakingDone(reason, reply.id, next(reversed(reply.received), None) or None))
+
+    def _writing(self, event: Writing) -> None:
+        reply = self.replies.get(event.response_id) if event.response_id is not None else None
+        if reply is not None and reply.dead and not event.final:
+            self.stale_events += 1
+            return
+        item_id = self.turns.write(event)
+        if reply is not None:
+            reply.received.setdefault(item_id, 0)
+            response = reply.response()
+            if response is not None:
+                response._write(event.text, item_id, event.final)
+        self._emit("writing", event)
+        if event.final:
+            self.turns.release()
+
+    def _speech_stopped(self, event: SpeechStopped) -> None:
+        self.speech = False
+        self._emit("speech.stopped", event)
+
+    def _speech_started(self, event: SpeechStarted) -> None:
+        self.speech = True
+        self._emit("speech.started", event)
+        if self.session.server_interrupts:
+            for interruption in self.interrupt(cancel=False):
+                self._host.spawn(self._host.cut(self, interruption))
+
+    def _begin(self, id: str | None, out_of_band: bool = False) -> Reply:
+        return self.replies.begin(id, self.session.output_format, out_of_band=out_of_band)
+
+    def _response_created(self, event: ResponseCreated) -> None:
+        reply = self.replies.get(event.id) or self._begin(event.id, event.out_of_band)
+        reply.out_of_band = event.out_of_band
+        if self._answers:
+            response = reply.open_response()
+            if self._begins:
+                self._begins.popleft().set_result(response)
+            else:
+                self._begun.append(response)
+        self._emit("response.created", event)
+
+    def _response_done(self, event: ResponseDone) -> None:
+        reply = self.replies.get(event.id) or self._begin(event.id)
+        if not reply.running:
+            return
+        reply.running = False
+        if event.status == "cancelled" and not reply.dead and reply.spoken and event.reason == "turn_detected":
+            interruption = self._cut(reply, reply.heard_ms(self._pushed()), cancel=False)
+            self._host.spawn(self._host.cut(self, interruption))
+        ends: dict[str, EndReason] = {"completed": "completed", "failed": "lost"}
+        self._end_audio(reply, ends.get(event.status, "cancelled"))
+        if event.usage is not None:
+            self._usage(event.usage)
+        self._emit("response.done", event)
+        reply.finish(event)
+        self._host.healthy()
+        self._host.reply_done(self, event.id)
+        self._notify()
+        self.turns.finish(reply, self._pushed())
+
+    def _usage(self, event: Usage) -> None:
+        self._host.add_usage(event)
+        self._emit("usage", event)
+
+    def _session_told(self, event: SessionCreated | SessionUpdated) -> None:
+        self.session.id = event.id or self.session.id
+        self.session.expires_at = event.expires_at or self.session.expires_at
+        self._emit(event.type, event)
+
+    def _raw(self, event: ProviderMessage) -> None:
+        self._emit(f"{self.session.provider}:{event.kind}", event.data)
+
+    def _error(self, message: str, code: str) -> None:
+        self._take(VoiceError(message, code=code))
+
+    def _deliver(self, turn: Turn) -> None:
+        self._host.record(turn)
+        self._emit("turn", turn)
+
+    def _pushed(self) -> bool:
+        return self._host.emitter.has("speaking")
+
+    # From the app.
+
+    def expect_reply(self) -> asyncio.Future[Response]:
+        """Called before a reply is asked for; the next `ResponseCreated` resolves it. Give it back by `claimed`."""
+        self._answers += 1
+        begins: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._begins.append(begins)
+        return begins
+
+    def claimed(self, begins: asyncio.Future[Response]) -> None:
+        """The answer is over, well or badly: no reply is meant for it any more."""
+        self._answers -= 1
+        if begins in self._begins:
+            self._begins.remove(begins)
+        begins.cancel()
+        if not self._answers:
+            self._begun.clear()
+
+    def find_response(self, id: str) -> Response:
+        """The reply with this id, which a provider said it has begun."""
+        reply = self.replies.get(id) or self._begin(id)
+        return reply.response() or reply.open_response()
+
+    async def idle(self) -> None:
+        """Wait until no reply of the conversation is running."""
+        while self.replies.running() is not None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._changes.append(waiter)
+            await waiter
+
+    def _notify(self) -> None:
+        for waiter in self._changes:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._changes.clear()
+
+    def interrupt(self, *, cancel: bool, item_id: str | None = None, played_ms: float | None = None) -> list[Interruption]:
+        """Stop what is being said, and decide what to cut. Empty: there was nothing to stop."""
+        pushed = self._pushed()
+        interruptions = []
+        for reply in self.replies.all():
+            if reply.dead or reply.out_of_band or not self._sounding(reply, asked=cancel):
+                continue
+            heard = reply.heard_ms(pushed)
+            start = reply.starts_ms(item_id) if item_id is not None else 0.0
+            if played_ms is not None and start is not None:
+                heard = start + played_ms
+            if reply.running or reply.cuts(heard):
+                interruptions.append(self._cut(reply, heard, cancel=cancel))
+        return interruptions
+
+    def _sounding(self, reply: Reply, *, asked: bool) -> bool:
+        """Whether an interruption is about this reply. User speech leaves a reply alone that has not begun to speak:
+        the service decides about it."""
+        if reply.running:
+            return reply.spoken or asked
+        return reply is self.replies.hearing or (reply.playback.taken and reply.spoken)
+
+    def _cut(self, reply: Reply, heard_ms: float, *, cancel: bool) -> Interruption:
+        reply.dead = True
+        stream = reply.stream()
+        cuts = reply.cuts(heard_ms)
+        item_id, played_ms = reply.position(heard_ms)
+        for item in reply.received:
+            self._host.correct(item, reply.fraction(item, heard_ms))
+        if stream is not None:
+            stream._end("interrupted")
+        else:
+            reply.playback.silence()
+        self._end_audio(reply, "interrupted")
+        self._emit("interrupted", Interrupted(reply.id, item_id or None, played_ms))
+        self.turns.interrupt(reply, heard_ms)
+        return Interruption(reply.id, cancel and reply.running, cuts)
+
+    def end(self, reason: EndReason, error: Callable[[], BaseException]) -> None:
+        """The connection is over: streams end, pending calls raise, turns that were begun are told as they stand."""
+        self.ended = True
+        self.context.emit = self.context.lost = _ignore
+        pushed = self._pushed()
+        for reply in self.replies.all():
+            if not reply.audio_done:
+                self._end_audio(reply, reason)
+            elif reason == "cancelled":
+                reply.playback.silence()
+            if reply.running:
+                self.turns.interrupt(reply, reply.heard_ms(pushed))
+                reply.running = False
+                reply.finish(None, error)
+        self.turns.end()
+        self.calls.fail(error)

@@ -1,0 +1,96 @@
+"""Puts one voice's plugins together: the provider, the wrappers chosen for it, the null provider."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from vivavoce import registry
+from vivavoce.audio import PCM16_24K, AudioFormat
+from vivavoce.errors import ConfigError, ProviderLoadError
+from vivavoce.relay import Relay, check_plugin
+
+__all__ = ["Parts", "assemble"]
+
+_taken: dict[int, object] = {}
+
+
+@attrs.frozen
+class Parts:
+    """What a voice is made of."""
+
+    name: str
+    provider: Any
+    relay: Relay
+    capabilities: frozenset[str]
+    config_class: type | None
+    input_format: AudioFormat
+    output_format: AudioFormat
+    connect_options: frozenset[str]
+
+
+def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> Parts:
+    """Find, check and register everything. Opens nothing."""
+    if isinstance(plugins, str) or not isinstance(plugins, Sequence):
+        raise ConfigError(f"plugins={plugins!r}: give a list of names or objects", option="plugins")
+    name, ready = _provider(provider)
+    null = ready if registry.normalize(name) == "null" else _null()
+    wrappers = [_wrapper(plugin, number) for number, plugin in enumerate(plugins)]
+    relay = Relay([(name, ready), *wrappers], null)
+    return Parts(
+        name=name,
+        provider=ready,
+        relay=relay,
+        capabilities=registry.capabilities_of(ready),
+        config_class=getattr(ready, "config_class", None),
+        input_format=getattr(ready, "input_format", PCM16_24K),
+        output_format=getattr(ready, "output_format", PCM16_24K),
+        connect_options=frozenset(getattr(ready, "connect_options", ())),
+    )
+
+
+def _provider(provider: object | str | None) -> tuple[str, Any]:
+    if provider is None:
+        provider = os.environ.get("VIVAVOCE_PROVIDER", "").strip()
+        if not provider:
+            raise ConfigError(
+                "no provider: give its name, e.g. Voice('local'), or set VIVAVOCE_PROVIDER; `vivavoce providers` lists what is installed",
+                option="provider",
+            )
+    if isinstance(provider, str):
+        loaded, found = registry.load(provider)
+        return found.name, _make(loaded, found.origin)
+    label = provider.__name__ if isinstance(provider, type) else type(provider).__name__
+    registry.check_provider(provider, label)
+    name = getattr(provider, "name", None)
+    if not isinstance(name, str) or not name:
+        name = label
+    if isinstance(provider, type):
+        return name, _make(provider, label)
+    return name, provider
+
+
+def _make(provider: Any, origin: str) -> Any:
+    if not isinstance(provider, type):
+        return provider
+    try:
+        return provider()
+    except Exception as bad:
+        raise ProviderLoadError(f"{origin}: its constructor raised {type(bad).__name__}: {bad}") from bad
+
+
+def _null() -> Any:
+    loaded, found = registry.load("null")
+    return _make(loaded, found.origin)
+
+
+def _wrapper(plugin: object | str, number: int) -> tuple[str, object]:
+    if isinstance(plugin, str):
+        loaded, found = registry.load(plugin, registry.PLUGINS)
+        return f"{found.name}#{number}", _make(loaded, found.origin)
+    label = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
+    check_plugin(plugin, label, provider=False)
+    return f"{label}#{number}", _make(plugin, label)

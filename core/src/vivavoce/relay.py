@@ -1,0 +1,245 @@
+"""Calls the hooks of one voice: in order, awaiting each, with wrappers entered before and resumed after the await.
+
+pluggy's own loop cannot: `firstresult` would stop at the first coroutine, a wrapper would time a connect before it was
+awaited, a raising wrapper would leave a coroutine that nobody awaits. So the relay takes the order from pluggy
+(`get_hookimpls`, public) and makes the calls itself. The null provider is asked only for what nobody else implements.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import attrs
+import pluggy
+
+from vivavoce.config import nearest
+from vivavoce.errors import ProviderLoadError
+from vivavoce.hookspecs import PROJECT, HookSpecs
+
+__all__ = ["HOOKS", "Relay", "check_plugin"]
+
+HOOKS = tuple(name for name, member in vars(HookSpecs).items() if not name.startswith("_") and callable(member))
+_MARK = f"{PROJECT}_impl"
+# Every plugin hears these, whatever the others return.
+_BROADCAST = frozenset({"send", "close", "on", "off", "attach"})
+
+
+def check_plugin(plugin: object, label: str, *, provider: bool) -> None:
+    """Refuse a plugin (or its class) whose hooks are wrong, naming the culprit: `ProviderLoadError`."""
+    owner = plugin if isinstance(plugin, type) else type(plugin)
+    for name in dir(owner):
+        member = inspect.getattr_static(owner, name, None)
+        function = getattr(member, "__func__", member)
+        options = getattr(function, _MARK, None)
+        if options is not None:
+            _check_hook(label, owner, options.get("specname") or name, function, options)
+        elif name in HOOKS and callable(function):
+            lost = any(hasattr(vars(base).get(name), _MARK) for base in owner.__mro__)
+            if lost or provider:
+                raise ProviderLoadError(
+                    f"{label}: {owner.__name__}.{name} has the name of a hook but not its marker; put @vivavoce.hookimpl "
+                    f"above `def {name}`{'; the override lost it' if lost else ''}"
+                )
+
+
+def _check_hook(label: str, owner: type, name: str, function: Any, options: Any) -> None:
+    where = f"{label}: {owner.__name__}.{name}"
+    if name not in HOOKS:
+        if options["optionalhook"]:
+            return
+        meant = nearest(name, HOOKS)
+        raise ProviderLoadError(f"{where} is no hook: {f'did you mean {meant!r}?' if meant else 'hooks are ' + ', '.join(HOOKS)}")
+    if options["hookwrapper"]:
+        raise ProviderLoadError(f"{where} is an old-style wrapper (hookwrapper=True); write it with wrapper=True")
+    if options["wrapper"] and not inspect.isgeneratorfunction(function):
+        raise ProviderLoadError(f"{where} is a wrapper, so it must be a plain generator function with one `yield`")
+    known = _arguments(name)
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise ProviderLoadError(f"{where} takes {parameter.name!r} by keyword only; hook arguments are positional: ({', '.join(known)})")
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty and parameter.name not in known:
+            raise ProviderLoadError(f"{where} has an argument {parameter.name!r} that the hook has not: ({', '.join(known)})")
+
+
+@attrs.frozen
+class _Step:
+    """One implementation, and which of the hook's arguments it takes (`None`: all, in order)."""
+
+    function: Callable[..., Any]
+    picks: tuple[int, ...] | None
+
+    def call(self, args: tuple[Any, ...]) -> Any:
+        return self.function(*args) if self.picks is None else self.function(*(args[i] for i in self.picks))
+
+
+@attrs.frozen
+class _Plan:
+    wrappers: tuple[_Step, ...]
+    steps: tuple[_Step, ...]
+    broadcast: bool
+
+
+Wrapper = Generator[None, Any, Any]
+
+
+class Relay:
+    """The plugins of one voice. `null` is the last resort: registered once, asked only where nobody else answers."""
+
+    def __init__(self, plugins: Sequence[tuple[str, object]], null: object) -> None:
+        self.manager = pluggy.PluginManager(PROJECT)
+        self.manager.add_hookspecs(HookSpecs)
+        self._null = null
+        self._plans: dict[str, _Plan] = {}
+        self._register("null", null)
+        for label, plugin in plugins:
+            if plugin is not null:
+                self._register(label, plugin)
+        self.manager.check_pending()
+        self.plugins = tuple(plugin for _, plugin in plugins)
+
+    def _register(self, label: str, plugin: object) -> None:
+        try:
+            self.manager.register(plugin, label)
+        except (ValueError, pluggy.PluginValidationError) as bad:
+            raise ProviderLoadError(f"plugin {label!r} cannot be used: {bad}") from bad
+
+    def _plan(self, name: str) -> _Plan:
+        plan = self._plans.get(name)
+        if plan is None:
+            impls = list(reversed(getattr(self.manager.hook, name).get_hookimpls()))
+            order = _arguments(name)
+            real = [impl for impl in impls if not impl.wrapper and impl.plugin is not self._null]
+            last = [impl for impl in impls if not impl.wrapper and impl.plugin is self._null]
+            plan = self._plans[name] = _Plan(
+                wrappers=tuple(_step(impl, order) for impl in impls if impl.wrapper),
+                steps=tuple(_step(impl, order) for impl in (real or last)),
+                broadcast=name in _BROADCAST,
+            )
+        return plan
+
+    def implements(self, name: str) -> bool:
+        """Whether a plugin other than null implements this hook."""
+        impls = getattr(self.manager.hook, name).get_hookimpls()
+        return any(not impl.wrapper and impl.plugin is not self._null for impl in impls)
+
+    def plain(self, name: str, *args: Any) -> None:
+        """Call a hook that is never awaited (`attach`, `on`, `off`)."""
+        for step in self._plan(name).steps:
+            step.call(args)
+
+    async def call(self, name: str, *args: Any) -> Any:
+        """Call a hook and its wrappers. Returns the first result that is not `None`."""
+        plan = self._plan(name)
+        return await _run(plan, args) if not plan.wrappers else await _wrapped(plan, args)
+
+    def ask_null(self, name: str, *args: Any) -> None:
+        """Ask the null provider alone: the provider of this voice has no capability for the call."""
+        for impl in getattr(self.manager.hook, name).get_hookimpls():
+            if impl.plugin is self._null:
+                _step(impl, _arguments(name)).call(args)
+
+    def bind(self, name: str, context: object) -> Callable[[Any], Any]:
+        """One callable for the audio path, wrappers included: returns `None` when done, else an awaitable."""
+        plan = self._plan(name)
+        if not plan.wrappers and len(plan.steps) == 1:
+            step = plan.steps[0]
+            if step.picks is None:
+                return partial(step.function, context)
+            return lambda audio: step.call((context, audio))
+        if all(not inspect.iscoroutinefunction(step.function) for step in plan.steps) and len(plan.steps) == 1:
+            return lambda audio: _wrapped_plain(plan, (context, audio))
+        return lambda audio: self.call(name, context, audio)
+
+
+def _arguments(name: str) -> list[str]:
+    return [p for p in inspect.signature(getattr(HookSpecs, name)).parameters if p != "self"]
+
+
+def _step(impl: Any, order: Sequence[str]) -> _Step:
+    names = list(impl.argnames)
+    return _Step(impl.function, None if names == list(order) else tuple(order.index(n) for n in names))
+
+
+async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
+    first = None
+    for step in plan.steps:
+        result = step.call(args)
+        if inspect.isawaitable(result):
+            result = await result
+        if result is not None and first is None:
+            first = result
+            if not plan.broadcast:
+                break
+    return first
+
+
+def _enter(plan: _Plan, args: tuple[Any, ...]) -> list[Wrapper]:
+    entered: list[Wrapper] = []
+    try:
+        for step in plan.wrappers:
+            wrapper = step.call(args)
+            try:
+                next(wrapper)
+            except StopIteration:
+                raise RuntimeError(f"wrapper {step.function.__qualname__} did not yield") from None
+            entered.append(wrapper)
+    except BaseException as failed:
+        # Those already entered must see the failure, as they would see one of the call itself.
+        _resume(entered, None, failed)
+        raise
+    return entered
+
+
+def _resume(entered: list[Wrapper], result: Any, failed: BaseException | None) -> Any:
+    """Resume wrappers, innermost first, each with the outcome so far; return or raise the last outcome."""
+    for wrapper in reversed(entered):
+        try:
+            if failed is None:
+                wrapper.send(result)
+            else:
+                wrapper.throw(failed)
+        except StopIteration as returned:
+            result, failed = returned.value, None
+        except BaseException as raised:
+            failed = raised
+        else:
+            wrapper.close()
+            failed = RuntimeError(f"wrapper {wrapper!r} yielded more than once")
+    if failed is not None:
+        raise failed
+    return result
+
+
+async def _wrapped(plan: _Plan, args: tuple[Any, ...]) -> Any:
+    entered = _enter(plan, args)
+    result, failed = None, None
+    try:
+        result = await _run(plan, args)
+    except BaseException as raised:
+        failed = raised
+    return _resume(entered, result, failed)
+
+
+def _wrapped_plain(plan: _Plan, args: tuple[Any, ...]) -> Any:
+    """Wrappers around one plain hook: no coroutine unless the hook returns an awaitable."""
+    entered = _enter(plan, args)
+    result, failed = None, None
+    try:
+        result = plan.steps[0].call(args)
+    except BaseException as raised:
+        failed = raised
+    if failed is None and result is not None and inspect.isawaitable(result):
+        return _finish(entered, result)
+    return _resume(entered, result, failed)
+
+
+async def _finish(entered: list[Wrapper], pending: Any) -> Any:
+    result, failed = None, None
+    try:
+        result = await pending
+    except BaseException as raised:
+        failed = raised
+    return _resume(entered, result, failed)

@@ -1,0 +1,202 @@
+"""What an app asks of a session: each as one function over the runtime, with its deadline.
+
+All of them end with `NotConnectedError` (code `closed`) when the voice is closed, with `ConnectionLostError` when the
+session is lost, and with a `VoiceError` of code `timeout` when the provider does not finish in time. Cancelling one
+leaves the session as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from vivavoce.audio import AudioFormat
+from vivavoce.config import deep_merge
+from vivavoce.errors import AudioError, NotConnectedError, VoiceError
+from vivavoce.live import Live
+from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
+from vivavoce.streams import AudioStream, Response
+
+if TYPE_CHECKING:
+    from vivavoce.session import Runtime
+
+__all__ = ["ask", "interrupt", "listen", "request", "send_text", "speak", "speakers"]
+
+logger = logging.getLogger("vivavoce")
+
+REQUEST_DEADLINE = 30.0
+"""Seconds a provider has for one request."""
+REPLY_DEADLINE = 300.0
+"""Seconds that `answer()` waits for the end of the reply before it."""
+_SPEECH_AHEAD = 1024 * 1024
+_speech_ids = itertools.count(1)
+
+
+async def request(runtime: Runtime, live: Live, hook: str, *args: Any, timeout: float | None = REQUEST_DEADLINE) -> Any:
+    """Call a hook of the provider within the deadline."""
+    async with live.calls.guard(timeout, partial(runtime.late, hook)):
+        return await runtime.relay.call(hook, live.context, *args)
+
+
+async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
+    """Ask for a reply, once the one before it has ended; manual turns are committed first."""
+    async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer")), live.asking:
+        if not options.get("out_of_band"):
+            await live.idle()
+        if live.session.manual_turns and runtime.input_bytes and "input" not in options:
+            await commit_input(runtime, live)
+        begins = live.expect_reply()
+        try:
+            async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
+                id = await runtime.relay.call("answer", live.context, options)
+                return live.find_response(id) if isinstance(id, str) else await begins
+        finally:
+            live.claimed(begins)
+
+
+async def commit_input(runtime: Runtime, live: Live) -> None:
+    runtime.input_bytes = 0
+    await request(runtime, live, "commit_input")
+
+
+async def clear_input(runtime: Runtime, live: Live) -> None:
+    runtime.input_bytes = 0
+    await request(runtime, live, "clear_input")
+
+
+async def send_text(runtime: Runtime, live: Live, text: str, role: str) -> None:
+    await request(runtime, live, "send_text", text, role)
+    live.turns.say(text, role)
+
+
+async def interrupt(runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None) -> None:
+    """Silence at once, everywhere; then tell the service."""
+    for stream in tuple(runtime.speeches):
+        stream._end("interrupted")
+    if live is None:
+        return
+    for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
+        await runtime.cut(live, interruption)
+
+
+async def speak(runtime: Runtime, live: Live, text: str | AsyncIterator[str], options: Mapping[str, Any]) -> AudioStream:
+    """Text to speech: the stream begins as soon as the provider does."""
+    result = await request(runtime, live, "speak", text, options)
+    speech = as_speech(result, live.session.output_format)
+    stream = AudioStream(f"speech_{next(_speech_ids)}", speech.format)
+    runtime.speeches.add(stream)
+    runtime.spawn(_pump(runtime, stream, speech.chunks))
+    return stream
+
+
+def as_speech(result: Any, format: AudioFormat) -> Speech:
+    """What a `speak` hook returned, as a `Speech`."""
+    if isinstance(result, Speech):
+        return result
+    if result is None or isinstance(result, (bytes, bytearray, memoryview)):
+        return Speech(format, _once(bytes(result or b"")))
+    return Speech(format, result)
+
+
+async def _once(audio: bytes) -> AsyncIterator[bytes]:
+    if audio:
+        yield audio
+
+
+async def _pump(runtime: Runtime, stream: AudioStream, chunks: AsyncIterator[bytes]) -> None:
+    """Move speech into its stream, at most 1 MiB ahead of whoever reads it."""
+    try:
+        async for audio in chunks:
+            if stream.end_reason is not None:
+                return
+            stream._feed(audio)
+            await stream._room(_SPEECH_AHEAD)
+        stream._end("completed")
+    except asyncio.CancelledError:
+        stream._end("cancelled")
+        raise
+    except VoiceError:
+        stream._end("lost")
+        raise
+    except Exception as bug:
+        stream._end("lost")
+        raise VoiceError(f"provider {runtime.provider!r} failed while speaking: {type(bug).__name__}: {bug}", code="speak_failed") from bug
+    finally:
+        runtime.speeches.discard(stream)
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def listen(runtime: Runtime, live: Live, audio: AsyncIterator[bytes], options: Mapping[str, Any]) -> str:
+    """Speech to text. It takes as long as the audio does; the provider keeps the deadline of its engine."""
+    text = await request(runtime, live, "listen", audio, options, timeout=None)
+    return text or ""
+
+
+async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
+    found: Iterable[Any] = await request(runtime, live, "get_speakers") or ()
+    return [entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo) for entry in found]
+
+
+async def listener(runtime: Runtime, live: Live) -> ListenerInfo:
+    info = await request(runtime, live, "get_listener")
+    return info if isinstance(info, ListenerInfo) else ListenerInfo(enabled=True)
+
+
+async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
+    """Merge changed settings into what every session is configured with, and into the one that is open."""
+    before = runtime.wanted
+    runtime.wanted = attrs.evolve(
+        before,
+        instructions=changes.get("instructions", before.instructions),
+        speaker=changes.get("speaker", before.speaker),
+        tools=changes.get("tools", before.tools),
+        settings=deep_merge(before.settings, changes.get("session", {})),
+    )
+    if runtime.state not in ("open", "reconnecting"):
+        return  # the next session begins with them
+    async with runtime.pending.guard():
+        live = await runtime.ready("update_config")
+    runtime.wanted.apply(live.session)
+    try:
+        await request(runtime, live, "update_config", changes)
+    except BaseException:
+        runtime.wanted = before
+        before.apply(live.session)
+        raise
+
+
+async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
+    """Send a source to its end, or to that of the voice: then what is left of it is not sent."""
+    live = runtime.live
+    if live is None:
+        raise runtime.not_connected("send")
+    left: AudioError | None = None
+    try:
+        while True:
+            async with runtime.pending.guard():
+                try:
+                    audio = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                except AudioError as bad:
+                    left = bad
+                    break
+            await runtime.send(audio)
+    except NotConnectedError as ended:
+        if ended.code != "closed":
+            raise
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+    if left is not None:
+        raise left

@@ -1,0 +1,75 @@
+"""The tasks of one voice: every one has this owner, which reports what they raise and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from vivavoce.errors import VoiceError
+
+__all__ = ["Tasks", "finish"]
+
+logger = logging.getLogger("vivavoce.session")
+
+
+class Tasks:
+    """`tell` gets what a task raised, as a `VoiceError`."""
+
+    def __init__(self, tell: Callable[[VoiceError], None]) -> None:
+        self._tell = tell
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.spared: set[asyncio.Task[Any]] = set()
+        """Tasks that are closing the voice themselves: they are not waited for."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._run(work), name=f"vivavoce {work.__qualname__}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except VoiceError as error:
+            self._tell(error)
+        except Exception as bug:
+            logger.exception("a task of the voice failed")
+            self._tell(VoiceError(f"{type(bug).__name__} in a task of the voice; the log has the traceback", code="internal"))
+
+    def cancel(self) -> set[asyncio.Task[Any]]:
+        """Cancel every task but the calling one and the spared; returns those."""
+        tasks = {task for task in self._tasks if not task.done()} - self.spared - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def stop(self, timeout: float) -> None:
+        """Cancel them and wait `timeout` seconds for their ends."""
+        tasks = self.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+
+
+async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:
+    """Finish `work` even if this task is cancelled meanwhile, within `deadline` seconds; what it raises is logged."""
+
+    async def bounded() -> None:
+        try:
+            async with asyncio.timeout(deadline):
+                await work
+        except TimeoutError:
+            logger.error("%s did not end within %s s", what, deadline)
+        except Exception:
+            logger.exception("%s failed", what)
+
+    task = asyncio.get_running_loop().create_task(bounded(), name=f"vivavoce {what}")
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

@@ -1,0 +1,144 @@
+"""The tool loop of one session: every call runs once, gets exactly one output, and one continuation follows.
+
+Calls run in parallel, each in a task of the session with a time limit. Plain functions run in a thread, so that they
+cannot block the loop. What goes wrong is told to the model in our words: the text of an exception is for the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from vivavoce.events import ToolCallResult, ToolCallStart
+from vivavoce.tools import Tool
+
+__all__ = ["ToolLoop"]
+
+logger = logging.getLogger("vivavoce.tools")
+
+_REMEMBERED = 1024
+
+
+class _Failed(Exception):
+    """A call that failed; the text is for the model."""
+
+
+class ToolLoop:
+    """`tools` gives the tools of the moment, `deliver` emits an event, `give_back` hands one output to the service,
+    `go_on` asks for the continuation, `spawn` runs a task of the session."""
+
+    def __init__(
+        self,
+        *,
+        tools: Callable[[], tuple[Tool, ...]],
+        deliver: Callable[[ToolCallStart | ToolCallResult], None],
+        give_back: Callable[[str, str], Coroutine[Any, Any, None]],
+        go_on: Callable[[], Coroutine[Any, Any, None]],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._tools = tools
+        self._deliver = deliver
+        self._give_back = give_back
+        self._go_on = go_on
+        self._spawn = spawn
+        self._seen: dict[str, None] = {}
+        self._open: set[str] = set()
+        self._replies: set[str] = set()
+        self._owes_continuation = False
+
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """The ids of calls whose output the service does not have yet."""
+        return frozenset(self._open)
+
+    def start(self, call: ToolCallStart) -> bool:
+        """Run a call, unless one with its id was run. Returns whether it is new."""
+        if call.call_id in self._seen:
+            return False
+        self._seen[call.call_id] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._open.add(call.call_id)
+        if call.response_id is not None:
+            self._replies.add(call.response_id)
+        self._spawn(self._run(call))
+        return True
+
+    def reply_done(self, reply_id: str) -> None:
+        """A reply has ended: the continuation may be due."""
+        self._replies.discard(reply_id)
+        self._continue_if_due()
+
+    def _continue_if_due(self) -> None:
+        if self._owes_continuation and not self._open and not self._replies:
+            self._owes_continuation = False
+            self._spawn(self._go_on())
+
+    async def _run(self, call: ToolCallStart) -> None:
+        found = next((tool for tool in self._tools() if tool.name == call.name), None)
+        arguments: Any = call.arguments
+        result, failure = None, None
+        try:
+            if found is None:
+                known = ", ".join(tool.name for tool in self._tools()) or "none"
+                raise _Failed(f"there is no tool {call.name!r}; the tools are: {known}")
+            arguments = _arguments(found, call.arguments)
+            self._deliver(ToolCallStart(call.call_id, call.name, arguments, call.response_id))
+            result, output = await _execute(found, arguments)
+        except _Failed as failed:
+            failure = str(failed)
+            output = msgspec.json.encode({"error": failure}).decode()
+            if found is None or arguments is call.arguments:
+                self._deliver(ToolCallStart(call.call_id, call.name, _readable(arguments), call.response_id))
+        self._deliver(ToolCallResult(call.call_id, result, failure))
+        try:
+            await self._give_back(call.call_id, output)
+        finally:
+            self._open.discard(call.call_id)
+        self._owes_continuation = True
+        self._continue_if_due()
+
+
+def _arguments(tool: Tool, raw: Any) -> dict[str, Any]:
+    try:
+        return tool.read_arguments(raw)
+    except ValueError as bad:
+        raise _Failed(f"bad arguments for {tool.name!r}: {bad}") from bad
+
+
+def _readable(raw: Any) -> Any:
+    """Arguments that were refused, decoded where they can be."""
+    if isinstance(raw, Mapping):
+        return raw
+    try:
+        return msgspec.json.decode(raw or "{}")
+    except (msgspec.DecodeError, TypeError):
+        return raw
+
+
+async def _execute(tool: Tool, arguments: dict[str, Any]) -> tuple[Any, str]:
+    """Run a tool: its result, and the same as text for the service."""
+    try:
+        async with asyncio.timeout(tool.timeout):
+            if inspect.iscoroutinefunction(tool.execute):
+                result = await tool.execute(**arguments)
+            else:
+                result = await asyncio.to_thread(tool.execute, **arguments)
+                if inspect.isawaitable(result):
+                    result = await result
+    except TimeoutError:
+        logger.warning("tool %r gave no result within %s s", tool.name, tool.timeout)
+        raise _Failed(f"{tool.name!r} gave no result within {tool.timeout:g} s") from None
+    except Exception as bad:
+        logger.exception("tool %r failed", tool.name)
+        raise _Failed(f"{tool.name!r} failed") from bad
+    try:
+        return result, result if isinstance(result, str) else msgspec.json.encode(result).decode()
+    except (TypeError, ValueError, msgspec.MsgspecError) as bad:
+        logger.exception("the result of tool %r cannot be written as JSON", tool.name)
+        raise _Failed(f"{tool.name!r} gave a result that cannot be written as JSON") from bad

@@ -1,0 +1,441 @@
+"""`Voice`: one conversation with one provider."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from vivavoce import requests
+from vivavoce.audio import AudioFormat
+from vivavoce.config import build_config, deep_merge, load_mapping, nearest
+from vivavoce.emitter import EventQueue, Listener
+from vivavoce.errors import AudioError, ConfigError, UnsupportedError
+from vivavoce.events import Usage
+from vivavoce.items import Item, as_items
+from vivavoce.lifecycle import State
+from vivavoce.live import Live
+from vivavoce.plugins import assemble
+from vivavoce.provider import ListenerInfo, Session, SpeakerInfo
+from vivavoce.reconnect import ReconnectPolicy
+from vivavoce.session import Runtime, Wanted
+from vivavoce.streams import AudioStream, Response
+from vivavoce.tools import as_tools
+
+__all__ = ["Voice"]
+
+_L = TypeVar("_L", bound=Listener)
+
+# What a method needs of its provider: one of these capabilities, and the hook.
+_NEEDS: dict[str, frozenset[str]] = {
+    "connect": frozenset({"realtime"}),
+    "send": frozenset({"realtime"}),
+    "answer": frozenset({"turns", "realtime"}),
+    "send_event": frozenset({"realtime"}),
+    "update_config": frozenset({"realtime"}),
+    "send_text": frozenset({"text"}),
+    "interrupt": frozenset({"interrupt"}),
+    "commit_input": frozenset({"turns"}),
+    "clear_input": frozenset({"turns"}),
+    "add_tools": frozenset({"tools"}),
+    "add_instructions": frozenset({"realtime"}),
+    "speak": frozenset({"speak"}),
+    "get_speakers": frozenset({"speak"}),
+    "listen": frozenset({"listen"}),
+    "get_listener": frozenset({"listen"}),
+}
+_HOOK = {"add_tools": "update_config", "add_instructions": "update_config"}
+_ANSWER_OPTIONS = frozenset({"instructions", "text_only", "tools", "tool_choice", "input", "metadata", "out_of_band"})
+
+
+class Voice:
+    """One conversation. `provider` is a name, a provider class, or a ready provider object (which belongs to this
+    voice alone); `None` takes `VIVAVOCE_PROVIDER`.
+
+    The constructor finds the provider and checks the config; it opens nothing. `plugins` are wrappers, by name or as
+    objects; with `strict=True` a call that the provider cannot do raises `UnsupportedError` instead of warning.
+    `history` is what the conversation begins with. The config keys are in docs/reference/config.md.
+
+    Raises `ConfigError`, `ProviderNotFoundError`, `ProviderLoadError`.
+    """
+
+    def __init__(
+        self,
+        provider: object | str | None = None,
+        /,
+        *,
+        plugins: Sequence[object | str] = (),
+        strict: bool = False,
+        history: Iterable[Item | Mapping[str, Any]] = (),
+        **config: Any,
+    ) -> None:
+        parts = assemble(provider, plugins)
+        self._strict = strict
+        self._warned: set[str] = set()
+        built, unused = build_config(
+            config, provider=parts.name, config_class=parts.config_class, has_capabilities=bool(parts.capabilities)
+        )
+        given = {key: getattr(built, key, None) for key in ("instructions", "speaker", "tools", "session")}
+        wanted = Wanted(
+            config=built,
+            instructions=given["instructions"],
+            speaker=given["speaker"],
+            tools=as_tools(given["tools"] or ()),
+            settings=dict(given["session"] or {}),
+        )
+        template = Session(
+            provider=parts.name,
+            instructions=wanted.instructions,
+            tools=wanted.tools,
+            speaker=wanted.speaker,
+            settings=wanted.settings,
+            history=as_items(history),
+            input_format=parts.input_format,
+            output_format=parts.output_format,
+        )
+        self._connect_options = parts.connect_options
+        self._provider = parts.provider
+        self._runtime = Runtime(
+            parts.relay, provider=parts.name, capabilities=parts.capabilities, wanted=wanted, template=template
+        )
+        self._supports = {method: self._can(method) for method in _NEEDS}
+        for key in unused:
+            requests.logger.warning("provider %r cannot use the config key %r: it has no effect", parts.name, key)
+        parts.relay.plain("attach", self)
+
+    @classmethod
+    def from_config(cls, source: Mapping[str, Any] | str | os.PathLike[str]) -> Self:
+        """Make a voice from a mapping or a TOML file: `provider`, `plugins`, `strict`; every other key is a config key."""
+        values = load_mapping(source)
+        return cls(
+            values.pop("provider", None),
+            plugins=values.pop("plugins", ()),
+            strict=values.pop("strict", False),
+            **values,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Voice {self._runtime.provider} {self.state}>"
+
+    # What can be read.
+
+    @property
+    def state(self) -> State:
+        """`idle`, `connecting`, `open`, `reconnecting` or `closed`."""
+        return self._runtime.state
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._runtime.provider
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self._runtime.capabilities
+
+    @property
+    def session_id(self) -> str | None:
+        return self._runtime.session_id
+
+    @property
+    def usage(self) -> Usage:
+        """The sum of what this voice consumed."""
+        return self._runtime.usage
+
+    @property
+    def history(self) -> tuple[Item, ...]:
+        """The conversation so far; what a reconnect replays."""
+        return tuple(self._runtime.history)
+
+    @property
+    def input_format(self) -> AudioFormat:
+        """What `send` takes without `rate`."""
+        return self._runtime.session.input_format
+
+    @property
+    def output_format(self) -> AudioFormat:
+        """What `speaking` events and reply streams carry."""
+        return self._runtime.session.output_format
+
+    # The warning rule.
+
+    def _can(self, method: str) -> bool:
+        hook = _HOOK.get(method, method)
+        runtime = self._runtime
+        return bool(_NEEDS[method] & runtime.capabilities) and (
+            runtime.relay.implements(hook) or method in ("interrupt", "get_listener", "get_speakers")
+        )
+
+    def _unsupported(self, method: str, *args: Any) -> bool:
+        """Whether the provider cannot do this call; if so, it is said by the null provider, or raised in strict mode."""
+        if self._supports[method]:
+            return False
+        if self._strict:
+            raise UnsupportedError(
+                f"provider {self.provider!r} cannot {method}(); `vivavoce providers` lists what each provider can do",
+                provider=self.provider,
+            )
+        self._runtime.relay.ask_null(_HOOK.get(method, method), self._runtime.aside().context, *args)
+        return True
+
+    # Connecting.
+
+    async def connect(
+        self, *, timeout: float | timedelta = 30_000, reconnect: bool | ReconnectPolicy = False, **options: Any
+    ) -> None:
+        """Open a session: dialled, authenticated, its configuration acknowledged, all within `timeout` milliseconds
+        (or a `timedelta`).
+
+        Idempotent: on an open voice it changes only the reconnect policy; concurrent callers share one attempt. Works
+        again after a close or a loss. When it fails, nothing is left running and the voice is `idle` again.
+        Cancelling the only caller abandons the attempt. Raises `ConnectError` and its kinds, `ConfigError` for an
+        option that is unknown or bad, `NotConnectedError` (code `closed`) when the voice is closed meanwhile.
+        """
+        if self._unsupported("connect", options):
+            return
+        seconds = _seconds(timeout)
+        policy = _policy(reconnect)
+        for option in options:
+            if option not in self._connect_options:
+                known = sorted({"timeout", "reconnect", *self._connect_options})
+                meant = nearest(option, known)
+                hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(known)}"
+                raise ConfigError(f"unknown option {option!r} of connect(): {hint}", option=option, provider=self.provider)
+        await self._runtime.connect(seconds, policy, options)
+
+    async def close(self) -> None:
+        """End the session and everything that belongs to it. Always safe: before, during and after `connect`, twice,
+        concurrently, from inside a listener. Cancelling it does not stop it."""
+        await self._runtime.close()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Talking.
+
+    async def send(self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False) -> None:
+        """Send input audio: PCM16 `bytes`, numpy arrays, a file, an `AudioSource`, or an iterable of chunks.
+
+        Raw audio without `rate` (Hz) is at `voice.input_format`; rate and channels are converted. Returns when all was
+        handed to the transport, or when the source or the voice closes; waits while the service does not read.
+        `pace=True` sends at real-time speed. Cancelling it stops between two chunks. Raises `NotConnectedError`
+        before `connect()`, `AudioError` for audio that cannot be used, `ConnectionLostError`.
+        """
+        runtime = self._runtime
+        port = runtime.port
+        # The common case, one frame as the service wants it, takes no detour.
+        if port is not None and type(audio) is bytes and rate is None and channels == 1 and not pace:
+            size = len(audio)
+            if size <= runtime.frame_limit and not size & 1:
+                runtime.input_bytes += size
+                result = port(audio)
+                if result is not None:
+                    await runtime.wait_sent(result)
+                return
+        if self._unsupported("send", b""):
+            return
+        if runtime.state not in ("open", "reconnecting"):
+            raise runtime.not_connected("send")
+        from vivavoce import sources  # files and numpy only where they are used
+
+        target = self.input_format
+        chunks = sources.chunks(audio, rate=rate, channels=channels, target=target)
+        await requests.send_all(runtime, sources.paced(chunks, target) if pace else chunks)
+
+    async def send_text(self, text: str, *, role: str = "user") -> None:
+        """Add a text message to the conversation. It asks for no reply: see `answer`."""
+        if self._unsupported("send_text", text, role):
+            return
+        if role not in ("user", "assistant", "system"):
+            raise ConfigError(f"role={role!r}: 'user', 'assistant' or 'system'", option="role")
+        await requests.send_text(self._runtime, await self._live("send_text"), text, role)
+
+    async def answer(self, **options: Any) -> Response:
+        """Ask for a reply; returns when the service has begun it, raises `ProviderError` if it refuses.
+
+        Options: `instructions` (for this reply), `text_only`, `tools`, `tool_choice`, `input` (items instead of the
+        conversation), `metadata`, `out_of_band` (beside the conversation); others are the provider's. With manual
+        turns it commits pending input first; while another reply runs it waits for its end.
+        """
+        if self._unsupported("answer", options):
+            return Response.empty(self.output_format)
+        if "tools" in options:
+            options["tools"] = as_tools(options["tools"])
+        return await requests.ask(self._runtime, await self._live("answer"), options)
+
+    async def interrupt(self, *, item_id: str | None = None, played_ms: float | None = None) -> None:
+        """Stop the running reply or `speak`, drop audio that was not played, and cut the service's memory to what was
+        heard: as the sink tells, or `played_ms` milliseconds of `item_id` (of the reply, without one)."""
+        runtime = self._runtime
+        if not runtime.speeches and self._unsupported("interrupt"):
+            return
+        if played_ms is not None and not played_ms >= 0:
+            raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
+        live = runtime.live if runtime.speeches else await self._live("interrupt")
+        await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
+
+    async def commit_input(self) -> None:
+        """Manual turns: the user's turn ends here."""
+        if not self._unsupported("commit_input"):
+            await requests.commit_input(self._runtime, await self._live("commit_input"))
+
+    async def clear_input(self) -> None:
+        """Manual turns: forget the audio sent since the last turn."""
+        if not self._unsupported("clear_input"):
+            await requests.clear_input(self._runtime, await self._live("clear_input"))
+
+    async def speak(
+        self, text: str | Iterable[str] | AsyncIterator[str], *, speaker: str | None = None, **options: Any
+    ) -> AudioStream:
+        """Text to speech: `text`, or an iterable of pieces of it. Needs no `connect()` unless the provider says so."""
+        runtime = self._runtime
+        if self._unsupported("speak", text, options):
+            stream = AudioStream("", self.output_format)
+            stream._end("completed")
+            return stream
+        options["speaker"] = speaker if speaker is not None else runtime.wanted.speaker
+        return await requests.speak(runtime, runtime.aside(), _text(text), options)
+
+    async def listen(self, audio: Any, *, rate: int | None = None, channels: int = 1, **options: Any) -> str:
+        """Speech to text: `audio` as in `send`; returns the transcript. Needs no `connect()` unless the provider says so."""
+        runtime = self._runtime
+        if self._unsupported("listen", audio, options):
+            return ""
+        from vivavoce import sources
+
+        live = runtime.aside()
+        chunks = sources.chunks(audio, rate=rate, channels=channels, target=live.session.input_format)
+        async with aclosing(chunks):
+            return await requests.listen(runtime, live, chunks, options)
+
+    async def get_speakers(self) -> list[SpeakerInfo]:
+        """The voices that `speaker=` may name."""
+        if self._unsupported("get_speakers"):
+            return []
+        return await requests.speakers(self._runtime, self._runtime.aside())
+
+    async def get_listener(self) -> ListenerInfo:
+        """Whether speech to text is there (`enabled`), and how."""
+        if self._unsupported("get_listener"):
+            return ListenerInfo(enabled=False)
+        return await requests.listener(self._runtime, self._runtime.aside())
+
+    # Configuring.
+
+    async def add_tools(self, tools: Iterable[Any] | Mapping[str, Any]) -> None:
+        """Add tools to the session; one with a known name replaces it. Resolves when acknowledged."""
+        if self._unsupported("add_tools", {"tools": ()}):
+            return
+        new = as_tools(tools)
+        names = {tool.name for tool in new}
+        kept = tuple(tool for tool in self._runtime.wanted.tools if tool.name not in names)
+        await self._update({"tools": kept + new})
+
+    async def add_instructions(self, text: str) -> None:
+        """Set the instructions of the session. Resolves when acknowledged."""
+        if not self._unsupported("add_instructions", {"instructions": text}):
+            await self._update({"instructions": text})
+
+    async def update_config(self, **session: Any) -> None:
+        """Merge settings into the session: `instructions`, `tools`, `speaker`, and the provider's own session
+        settings, bare or under `session=`. Resolves when acknowledged; if refused, nothing changed."""
+        if self._unsupported("update_config", {"session": session}):
+            return
+        changes: dict[str, Any] = {key: session.pop(key) for key in ("instructions", "speaker") if key in session}
+        if "tools" in session:
+            changes["tools"] = as_tools(session.pop("tools"))
+        settings = deep_merge(session.pop("session", {}), session)
+        if settings:
+            changes["session"] = settings
+        if changes:
+            await self._update(changes)
+
+    async def _update(self, changes: dict[str, Any]) -> None:
+        await requests.update(self._runtime, changes)
+
+    async def send_event(self, type: str, **fields: Any) -> None:
+        """Send the provider's own message, untouched."""
+        if not self._unsupported("send_event", type, fields):
+            live = await self._live("send_event")
+            await requests.request(self._runtime, live, "send_event", type, fields)
+
+    async def _live(self, method: str) -> Live:
+        async with self._runtime.pending.guard():
+            return await self._runtime.ready(method)
+
+    # Events.
+
+    @overload
+    def on(self, event: str) -> Callable[[_L], _L]: ...
+    @overload
+    def on(self, event: str, listener: _L) -> _L: ...
+
+    def on(self, event: str, listener: Any = None) -> Any:
+        """Call `listener(payload)` for every `event`; also a decorator. Plain listeners run at once, async ones one
+        call at a time, both in order. One that raises is logged and harms nothing else."""
+        return self._add(event, listener, once=False)
+
+    @overload
+    def once(self, event: str) -> Callable[[_L], _L]: ...
+    @overload
+    def once(self, event: str, listener: _L) -> _L: ...
+
+    def once(self, event: str, listener: Any = None) -> Any:
+        """Like `on`, for the next `event` only."""
+        return self._add(event, listener, once=True)
+
+    def _add(self, event: str, listener: Any, *, once: bool) -> Any:
+        if listener is None:
+            return lambda function: self._add(event, function, once=once)
+        if not callable(listener):
+            raise ConfigError(f"the listener of {event!r} is a {type(listener).__name__}, not a function", option="listener")
+        self._runtime.emitter.add(event, listener, once=once)
+        self._runtime.relay.plain("on", event, listener)
+        return listener
+
+    def off(self, event: str, listener: Listener | None = None) -> None:
+        """Remove a listener, or all of the event. Removing one that is not there does nothing."""
+        for removed in self._runtime.emitter.remove(event, listener):
+            self._runtime.relay.plain("off", event, removed)
+
+    def events(self, *names: str) -> EventQueue:
+        """The pull form: an async iterator over the payloads of the named events (or all), from now until the voice
+        is closed."""
+        return self._runtime.emitter.pull(names)
+
+
+def _seconds(timeout: float | timedelta) -> float:
+    value = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ConfigError(f"timeout={timeout!r}: give a positive number of milliseconds, or a timedelta", option="timeout")
+    return value if isinstance(timeout, timedelta) else value / 1000
+
+
+def _policy(reconnect: bool | ReconnectPolicy) -> ReconnectPolicy | None:
+    if isinstance(reconnect, ReconnectPolicy):
+        return reconnect
+    if isinstance(reconnect, bool):
+        return ReconnectPolicy() if reconnect else None
+    raise ConfigError(f"reconnect={reconnect!r}: give True, False or a ReconnectPolicy", option="reconnect")
+
+
+def _text(text: Any) -> str | AsyncIterator[str]:
+    if isinstance(text, str) or hasattr(text, "__aiter__"):
+        return text  # type: ignore[no-any-return]
+    if isinstance(text, Iterable):
+        return _pieces(text)
+    raise ConfigError(f"speak() takes text or an iterable of text, not {type(text).__name__}", option="text")
+
+
+async def _pieces(text: Iterable[str]) -> AsyncIterator[str]:
+    for piece in text:
+        yield piece
