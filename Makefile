@@ -42,7 +42,7 @@ bench: ## the project's own measurements; PEERS=1 adds other frameworks
 
 docs: ## the documentation as a site, in site/; a broken link fails
 	$(setup) docs
-	@$(VENV)/bin/mkdocs build --strict --quiet && echo "docs: site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict && echo "docs: site/index.html"
 
 dist: ## all wheels in dist/, checked, and installed together in an empty environment
 	$(setup) dist
