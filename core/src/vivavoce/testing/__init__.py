@@ -1,22 +1,32 @@
 """Tools for tests of providers, plugins and apps. The runtime never imports them.
 
 `clock`: an event loop with virtual time. `leaks`: a guard against what is left over.
+`scripted`: a provider that does what a test tells it. `context`: a context without a core, for tests of single hooks.
 For pytest: `pytest_plugins = ["vivavoce.testing.pytest_plugin"]` in the root `conftest.py`.
 """
 
 from __future__ import annotations
 
 from vivavoce.testing.clock import DeadlockError, VirtualClock, VirtualClockLoop, current_clock, virtual_run
+from vivavoce.testing.context import RecordingContext
 from vivavoce.testing.leaks import Leak, LeakError, LeakGuard, no_leaks
+from vivavoce.testing.script import Call, Reply, Step, ramp
+from vivavoce.testing.scripted import ScriptedProvider
 
 __all__ = [
+    "Call",
     "DeadlockError",
     "Leak",
     "LeakError",
     "LeakGuard",
+    "RecordingContext",
+    "Reply",
+    "ScriptedProvider",
+    "Step",
     "VirtualClock",
     "VirtualClockLoop",
     "current_clock",
     "no_leaks",
+    "ramp",
     "virtual_run",
 ]
