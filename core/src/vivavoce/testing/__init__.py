@@ -2,6 +2,7 @@
 
 `clock`: an event loop with virtual time. `leaks`: a guard against what is left over.
 `scripted`: a provider that does what a test tells it. `context`: a context without a core, for tests of single hooks.
+`transport`: a faulty network in memory.
 For pytest: `pytest_plugins = ["vivavoce.testing.pytest_plugin"]` in the root `conftest.py`.
 """
 
@@ -12,20 +13,25 @@ from vivavoce.testing.context import RecordingContext
 from vivavoce.testing.leaks import Leak, LeakError, LeakGuard, no_leaks
 from vivavoce.testing.script import Call, Reply, Step, ramp
 from vivavoce.testing.scripted import ScriptedProvider
+from vivavoce.testing.transport import Faults, MemoryEnd, TransportClosed, memory_pair
 
 __all__ = [
     "Call",
     "DeadlockError",
+    "Faults",
     "Leak",
     "LeakError",
     "LeakGuard",
+    "MemoryEnd",
     "RecordingContext",
     "Reply",
     "ScriptedProvider",
     "Step",
+    "TransportClosed",
     "VirtualClock",
     "VirtualClockLoop",
     "current_clock",
+    "memory_pair",
     "no_leaks",
     "ramp",
     "virtual_run",
