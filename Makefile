@@ -1,0 +1,69 @@
+# Every target sets up what it needs by itself; `make help` lists them.
+# PYTHON=python3.13 chooses the interpreter, VENV=.env-313 another environment, ARGS='-k connect' goes to pytest.
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+PEERS ?=
+export VENV PYTHON
+
+RUN := $(VENV)/bin/python
+setup = @sh scripts/setup.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs dist soak fuzz mutants lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+demo: ## a spoken conversation with real speech: no key, no network service, no sound card
+	$(setup) demo
+	@if [ -f examples/demo.py ]; then $(RUN) examples/demo.py; else echo "demo: examples/demo.py is not there yet"; fi
+
+test: ## every test (longer runs are soak, fuzz and mutants)
+	$(setup) test
+	@if [ -f scripts/real_speech.py ]; then $(RUN) scripts/real_speech.py --fetch \
+		|| echo "test: no recorded speech could be fetched, so tests on real speech will be skipped"; fi
+	@$(RUN) -m pytest $(ARGS)
+
+check: ## format, lint, types, tests
+	$(setup) check
+	@echo "check: format" && $(VENV)/bin/ruff format --check .
+	@echo "check: lint" && $(VENV)/bin/ruff check .
+	@echo "check: types" && $(RUN) -m mypy $(wildcard core/src plugins/*/src tests/typing examples scripts)
+	@$(MAKE) --no-print-directory test
+
+format: ## put every file into the project's format
+	$(setup) check
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+bench: ## the project's own measurements; PEERS=1 adds other frameworks
+	$(setup) test
+	@$(RUN) tests/bench/run.py $(if $(PEERS),--peers)
+
+docs: ## the documentation as a site, in site/; a broken link fails
+	$(setup) docs
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict && echo "docs: site/index.html"
+
+dist: ## all wheels in dist/, checked, and installed together in an empty environment
+	$(setup) dist
+	@$(RUN) scripts/dist.py
+
+soak: ## long runs: hours of conversation, memory and descriptors
+	$(setup) test
+	@$(RUN) -m pytest -m soak --timeout=0 $(ARGS)
+
+fuzz: ## many more generated inputs than `make test` tries
+	$(setup) test
+	@HYPOTHESIS_PROFILE=fuzz $(RUN) -m pytest -m "fuzz or property" --timeout=0 $(ARGS)
+
+mutants: ## breaks the decisions of the core on purpose and counts what the tests notice
+	$(setup) test
+	@$(RUN) scripts/mutants.py $(ARGS)
+
+lock: ## write constraints.txt anew, with the newest versions that fit
+	$(setup) dist
+	@UV_SYSTEM_CERTS=1 $(RUN) scripts/lock.py
+
+clean: ## remove what these targets made
+	@rm -rf $(VENV) .cache dist site build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,135 @@
+"""Every module keeps its size, says what it exports, and documents it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+
+import pytest
+from house import (
+    LAYERS,
+    MAX_BRANCHES,
+    MAX_FILE_LINES,
+    MAX_FUNCTION_LINES,
+    SIZE_EXEMPTIONS,
+    Source,
+    core_sources,
+    functions_of,
+    read_sources,
+)
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+BRANCHING = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case)
+PUBLIC = [source for source in read_sources() if source.is_public and source.path.name != "__main__.py"]
+
+
+def ids(source: Source) -> str:
+    return source.module
+
+
+@pytest.mark.parametrize("source", read_sources(), ids=ids)
+def test_file_is_not_too_long(source: Source) -> None:
+    """A long file is where a seam is missing."""
+    assert source.lines <= MAX_FILE_LINES or source.name in SIZE_EXEMPTIONS
+
+
+@pytest.mark.parametrize("source", read_sources(), ids=ids)
+def test_functions_are_short_and_have_few_branches(source: Source) -> None:
+    """A function fits a screen; its docstring does not count."""
+    wrong = []
+    for name, node in functions_of(source):
+        if f"{source.name}:{name}" in SIZE_EXEMPTIONS:
+            continue
+        lines, branches = count_lines(node), count_branches(node)
+        if lines > MAX_FUNCTION_LINES or branches > MAX_BRANCHES:
+            wrong.append(f"{name} (line {node.lineno}): {lines} lines, {branches} branches")
+    assert wrong == []
+
+
+def count_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if is_docstring else 0
+    return (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
+def count_branches(node: ast.AST) -> int:
+    """Decisions of this function alone, not of those defined in it."""
+    total = 0
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            total += isinstance(child, BRANCHING) + count_branches(child)
+    return total
+
+
+def test_exemptions_are_in_use() -> None:
+    """An exemption whose file or function is gone goes too, and each has its reason."""
+    names = {source.name for source in read_sources()}
+    names |= {f"{source.name}:{name}" for source in read_sources() for name, _ in functions_of(source)}
+    assert set(SIZE_EXEMPTIONS) - names == set()
+    assert [name for name, reason in SIZE_EXEMPTIONS.items() if len(reason) < 10] == []
+
+
+@pytest.mark.parametrize("source", PUBLIC, ids=ids)
+def test_exported_names_are_right(source: Source) -> None:
+    """`__all__` is there, sorted, without doubles; it holds every public name that is defined here, and all exist."""
+    if defines_nothing(source):
+        pytest.skip("an empty package")
+    module = importlib.import_module(source.module)
+    exported = getattr(module, "__all__", None)
+    assert exported is not None, f"{source.name} has no __all__"
+    assert len(set(exported)) == len(exported)
+    assert [name for name in exported if not hasattr(module, name)] == []
+    if source.path.name == "__init__.py":
+        return  # a package chooses what it hands on
+    defined = {node.name for node in source.tree.body if isinstance(node, (ast.ClassDef, *FUNCTIONS))}
+    assert {name for name in defined if not name.startswith("_")} - set(exported) == set()
+
+
+def defines_nothing(source: Source) -> bool:
+    return all(isinstance(node, ast.Expr) for node in source.tree.body)
+
+
+@pytest.mark.parametrize("source", PUBLIC, ids=ids)
+def test_public_things_have_docstrings(source: Source) -> None:
+    """Module, public classes, public functions and public methods each say what they are."""
+    missing = [] if ast.get_docstring(source.tree) else ["the module"]
+    for node in source.tree.body:
+        if (
+            isinstance(node, (ast.ClassDef, *FUNCTIONS))
+            and not node.name.startswith("_")
+            and not is_variant(node)
+        ):
+            missing += [] if ast.get_docstring(node) else [node.name]
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            missing += [f"{node.name}.{method.name}" for method in undocumented_methods(source, node)]
+    assert missing == []
+
+
+def undocumented_methods(source: Source, node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Public methods without a docstring, of the core; one that a base class documents is documented."""
+    if source not in core_sources():
+        return []
+    cls = getattr(importlib.import_module(source.module), node.name)
+    return [
+        method
+        for method in node.body
+        if isinstance(method, FUNCTIONS)
+        and not method.name.startswith("_")
+        and not is_variant(method)
+        and not inspect.getdoc(inspect.getattr_static(cls, method.name))
+        and not inspect.getdoc(getattr(cls, method.name))
+    ]
+
+
+def is_variant(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """An overload or a setter, whose docstring stands at the thing itself."""
+    marks = [ast.unparse(decorator) for decorator in node.decorator_list]
+    return any(mark.endswith(("overload", ".setter")) for mark in marks)
+
+
+def test_no_module_stands_in_two_layers() -> None:
+    """The table of layers names every module once, so an import has one direction."""
+    named = [name for names in LAYERS.values() for name in names]
+    assert sorted(set(named)) == sorted(named)
