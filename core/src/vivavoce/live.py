@@ -146,25 +146,25 @@ class Live:
             self.stale_events += 1
             return
         audio = event.audio
+        item_id = event.item_id or ""
         try:
-            reply.received[event.item_id or ""] += len(audio)
+            reply.received[item_id] += len(audio)
         except KeyError:
-            self._first_audio(reply, event)
+            reply.received[item_id] = len(audio)
+            if item_id and not reply.out_of_band:
+                self.turns.add_reply(item_id)
+        if not reply.spoken:
+            self._first_audio(reply, item_id)
         stream = reply.stream()
         if stream is not None and not stream._feed(audio):
             self._error(f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB", "stream_overflow")
         self._emit("speaking", event)
 
-    def _first_audio(self, reply: Reply, event: Speaking) -> None:
-        reply.received[event.item_id or ""] = len(event.audio)
-        if event.item_id is not None and not reply.out_of_band:
-            self.turns.add_reply(event.item_id)
-        if reply.spoken:
-            return
+    def _first_audio(self, reply: Reply, item_id: str) -> None:
         reply.spoken = True
         self.replies.hearing = reply
         stream = reply.open_stream()
-        stream.item_id = event.item_id
+        stream.item_id = item_id or None
         self._emit("speaker", stream)
         # Whoever received the stream holds it now; if nobody did, it is gone when this returns.
 
