@@ -12,24 +12,25 @@ from vivavoce.errors import AudioError
 __all__ = ["float32_to_pcm16", "pcm16_to_float32"]
 
 
-def float32_to_pcm16(samples: NDArray[np.floating[Any]]) -> bytes:
-    scaled = np.asarray(samples) * np.float32(32768.0)
-    if not np.isfinite(scaled).all():
-        flat = np.isfinite(samples).ravel()
-        # A finite float64 beyond float32 would be loud, not wrong: only what came as NaN or infinity is refused.
-        if not flat.all():
-            raise AudioError(_not_finite(np.asarray(samples), int(np.argmin(flat))))
-    pcm: bytes = np.clip(np.rint(scaled), -32768.0, 32767.0).astype("<i2").tobytes()
+def float32_to_pcm16(samples: NDArray[np.floating[Any]], first: int) -> bytes:
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise AudioError(_not_finite(samples, int(np.argmin(finite)), first))
+    # Clipped first: a large value would overflow when it is scaled. A float16 cannot hold 32767.
+    kind = np.promote_types(samples.dtype, np.float32)
+    scaled = np.rint(np.clip(samples, -1.0, 1.0).astype(kind, copy=False) * 32768.0)
+    pcm: bytes = np.minimum(scaled, 32767.0).astype("<i2").tobytes()
     return pcm
 
 
-def _not_finite(samples: NDArray[np.floating[Any]], position: int) -> str:
+def _not_finite(samples: NDArray[np.floating[Any]], position: int, first: int) -> str:
     value = samples.ravel()[position]
-    where = f"sample {position}"
     if samples.ndim == 2:
         frame, channel = divmod(position, samples.shape[1])
-        where = f"frame {frame}, channel {channel}"
-    return f"Audio holds {value} at {where}; replace it first, for instance with numpy.nan_to_num."
+        where = f"frame {first + frame}, channel {channel}"
+    else:
+        where = f"sample {first + position}"
+    return f"The audio holds {value} at {where}; replace it first, for instance with numpy.nan_to_num."
 
 
 def pcm16_to_float32(pcm: bytes | bytearray | memoryview, channels: int) -> NDArray[np.float32]:

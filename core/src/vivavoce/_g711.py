@@ -1,8 +1,7 @@
 """G.711 as in ITU-T G.711 tables 1a, 1b, 2a and 2b: one byte a sample, by table, without numpy.
 
-An encoder's tie, a sample exactly on a decision value, falls as in the ITU's reference software (G.191
-`alaw_compress`, `ulaw_compress`): intervals are closed at their lower end. Everything else follows from the
-recommendation: the code is the one whose decoded value is nearest.
+A sample that lies exactly on a decision value is coded as by the ITU's reference software (G.191, `ulaw_compress`
+and `alaw_compress`): it belongs to the interval above it.
 """
 
 from __future__ import annotations

@@ -148,7 +148,8 @@ class _InterpolatingResampler:
         after = np.einsum("lnt,nt->ln", windows, weights[phase + 1])
         drop, self._offset = divmod(self._offset + ready * down, up)
         self._held = buffer[:, drop:]
-        return before + (after - before) * (between / up)
+        outputs: Floats = before + (after - before) * (between / up)
+        return outputs
 
 
 class FrameConverter:
@@ -199,4 +200,5 @@ class FrameConverter:
         pcm = np.minimum(np.maximum(np.rint(mixed), -32768.0), 32767.0).astype("<i2").T
         if self._repeat > 1:
             pcm = np.repeat(pcm, self._repeat, axis=1)
-        return pcm.tobytes()
+        data: bytes = pcm.tobytes()
+        return data

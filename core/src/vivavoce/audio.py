@@ -103,16 +103,17 @@ def _needs_numpy(error: ImportError, what: str) -> AudioError:
     )
 
 
-def float32_to_pcm16(samples: NDArray[np.floating[Any]]) -> bytes:
+def float32_to_pcm16(samples: NDArray[np.floating[Any]], *, first: int = 0) -> bytes:
     """Floats, where ±1.0 is full scale, to PCM16. A 2-D array is (frames, channels).
 
-    Values beyond full scale are clipped, the rest rounded to nearest. `AudioError`: NaN or infinity (says where).
+    Values beyond full scale are clipped, the rest rounded to nearest. `AudioError`: NaN or infinity; it says where,
+    counting from `first`.
     """
     try:
         from vivavoce import _floats
     except ImportError as error:
         raise _needs_numpy(error, "Audio as floats") from error
-    return _floats.float32_to_pcm16(samples)
+    return _floats.float32_to_pcm16(samples, first)
 
 
 def pcm16_to_float32(pcm: bytes | bytearray | memoryview, channels: int = 1) -> NDArray[np.float32]:
