@@ -35,7 +35,9 @@ class Guard:
 
     __slots__ = ("_cancelling", "_error", "_guards", "_late", "_task", "_timeout", "_timer")
 
-    def __init__(self, guards: set[Guard], timeout: float | None, error: Callable[[], BaseException] | None) -> None:
+    def __init__(
+        self, guards: set[Guard], timeout: float | None, error: Callable[[], BaseException] | None
+    ) -> None:
         self._guards = guards
         self._timeout = timeout
         self._late = error
@@ -61,7 +63,9 @@ class Guard:
             self._timer = asyncio.get_running_loop().call_later(self._timeout, self._expire)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._guards.discard(self)
         if self._timer is not None:
             self._timer.cancel()

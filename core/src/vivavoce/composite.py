@@ -39,7 +39,9 @@ def realtime_candidates() -> tuple[list[str], list[Exception]]:
             broken.append(bad)
             continue
         variables = registry.credentials_of(provider).values()
-        if "realtime" in registry.capabilities_of(provider) and all(os.environ.get(v, "").strip() for v in variables):
+        if "realtime" in registry.capabilities_of(provider) and all(
+            os.environ.get(v, "").strip() for v in variables
+        ):
             names.append(found.name)
     return names, list(broken)
 
@@ -80,7 +82,9 @@ class CompositeVoice:
             self._choices = [] if realtime is None else [_voice(realtime)]
         self._input = _voice(input) if input is not None else None
         self._output = _voice(output) if output is not None else None
-        self._current: Voice | None = self._choices[0] if len(self._choices) == 1 and isinstance(self._choices[0], Voice) else None
+        self._current: Voice | None = (
+            self._choices[0] if len(self._choices) == 1 and isinstance(self._choices[0], Voice) else None
+        )
         self._listeners: list[tuple[str, Listener, bool]] = []
 
     def __repr__(self) -> str:
@@ -97,7 +101,9 @@ class CompositeVoice:
         self._current = voice
         for event, listener, once in self._listeners:
             (voice.once if once else voice.on)(event, listener)
-        self._listeners = [entry for entry in self._listeners if not entry[2]] if len(self._choices) > 1 else []
+        self._listeners = (
+            [entry for entry in self._listeners if not entry[2]] if len(self._choices) > 1 else []
+        )
 
     # What can be read. Before the choice, a voice that has not begun.
 
@@ -148,7 +154,11 @@ class CompositeVoice:
     # Realtime.
 
     async def connect(
-        self, *, timeout: float | timedelta = 30_000, reconnect: bool | ReconnectPolicy = False, **options: Any
+        self,
+        *,
+        timeout: float | timedelta = 30_000,
+        reconnect: bool | ReconnectPolicy = False,
+        **options: Any,
     ) -> None:
         """As `Voice.connect`; with a list of providers, `timeout` is that of each attempt."""
         if len(self._choices) < 2 or self.state in ("open", "reconnecting", "connecting"):
@@ -156,12 +166,18 @@ class CompositeVoice:
             return
         failed: tuple[str, Exception] | None = None
         for choice in self._choices:
-            name = choice if isinstance(choice, str) else getattr(choice, "provider", None) or getattr(choice, "__name__", repr(choice))
+            name: str = (
+                choice
+                if isinstance(choice, str)
+                else getattr(choice, "provider", None) or str(getattr(choice, "__name__", repr(choice)))
+            )
             try:
                 voice = _voice(choice)
                 self._use(voice)
                 if failed is not None:
-                    voice._runtime.emitter.emit(ProviderFallback.type, ProviderFallback(failed[0], name, failed[1]))
+                    voice._runtime.emitter.emit(
+                        ProviderFallback.type, ProviderFallback(failed[0], name, failed[1])
+                    )
                 await voice.connect(timeout=timeout, reconnect=reconnect, **options)
                 return
             except _NEXT as bad:
@@ -171,7 +187,9 @@ class CompositeVoice:
         assert failed is not None
         raise failed[1]
 
-    async def send(self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False) -> None:
+    async def send(
+        self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False
+    ) -> None:
         await self._realtime().send(audio, rate=rate, channels=channels, pace=pace)
 
     async def send_text(self, text: str, *, role: str = "user") -> None:
@@ -261,7 +279,9 @@ class CompositeVoice:
         return listener
 
     def off(self, event: str, listener: Listener | None = None) -> None:
-        self._listeners = [e for e in self._listeners if e[0] != event or (listener is not None and e[1] != listener)]
+        self._listeners = [
+            e for e in self._listeners if e[0] != event or (listener is not None and e[1] != listener)
+        ]
         if self._current is not None:
             self._current.off(event, listener)
 

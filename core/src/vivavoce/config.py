@@ -18,7 +18,15 @@ import attrs
 from vivavoce.errors import ConfigError, VoiceError
 from vivavoce.redaction import remember_secret
 
-__all__ = ["COMMON_KEYS", "CommonConfig", "build_config", "deep_merge", "find_credentials", "load_mapping", "nearest"]
+__all__ = [
+    "COMMON_KEYS",
+    "CommonConfig",
+    "build_config",
+    "deep_merge",
+    "find_credentials",
+    "load_mapping",
+    "nearest",
+]
 
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -34,7 +42,9 @@ def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -
 def _secret(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not isinstance(value, str):
         # The value may be a key in the wrong wrapping, so it is not shown.
-        raise ConfigError(f"{attribute.name} is a {type(value).__name__}, not text: give a str", option=attribute.name)
+        raise ConfigError(
+            f"{attribute.name} is a {type(value).__name__}, not text: give a str", option=attribute.name
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +74,9 @@ def deep_merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = deep_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            deep_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged
 
 
@@ -75,11 +87,15 @@ def _unfold_realtime(values: Mapping[str, Any]) -> dict[str, Any]:
     if nested is None:
         return unfolded
     if not isinstance(nested, Mapping):
-        raise ConfigError("realtime_config is not a mapping: give model, api_key, options", option="realtime_config")
+        raise ConfigError(
+            "realtime_config is not a mapping: give model, api_key, options", option="realtime_config"
+        )
     _known("realtime_config", nested, {"model", "api_key", "options"})
     options = nested.get("options") or {}
     if not isinstance(options, Mapping):
-        raise ConfigError("realtime_config['options'] is not a mapping: give session_config", option="realtime_config")
+        raise ConfigError(
+            "realtime_config['options'] is not a mapping: give session_config", option="realtime_config"
+        )
     _known("realtime_config['options']", options, {"session_config"})
     given = {key: nested[key] for key in ("model", "api_key") if nested.get(key) is not None}
     if options.get("session_config") is not None:
@@ -115,28 +131,40 @@ def build_config(
     """
     values = _unfold_realtime(values)
     # A provider without a config class takes the common keys as they are; one that can do nothing takes none.
-    takes = _parameters(config_class) if config_class is not None else (COMMON_KEYS if has_capabilities else frozenset())
+    takes = (
+        _parameters(config_class)
+        if config_class is not None
+        else (COMMON_KEYS if has_capabilities else frozenset())
+    )
     for key in values:
         if key not in takes and key not in COMMON_KEYS:
             known = sorted((takes | COMMON_KEYS | {"realtime_config"}) - {"self"})
             meant = nearest(key, known)
             hint = f"did you mean {meant!r}?" if meant else f"it knows {', '.join(known)}"
-            raise ConfigError(f"unknown key {key!r} for provider {provider!r}: {hint}", option=key, provider=provider)
+            raise ConfigError(
+                f"unknown key {key!r} for provider {provider!r}: {hint}", option=key, provider=provider
+            )
     unused = tuple(key for key, value in values.items() if key not in takes and value is not None)
-    common = CommonConfig(**{key: value for key, value in values.items() if key in COMMON_KEYS and value is not None})
+    common = CommonConfig(
+        **{key: value for key, value in values.items() if key in COMMON_KEYS and value is not None}
+    )
     if common.api_key is not None:
         remember_secret(common.api_key)
     if config_class is None or config_class is CommonConfig:
         return common, unused
     try:
-        return config_class(**{key: value for key, value in values.items() if key in takes and value is not None}), unused
+        return config_class(
+            **{key: value for key, value in values.items() if key in takes and value is not None}
+        ), unused
     except VoiceError:
         raise
     except (TypeError, ValueError) as bad:
         raise ConfigError(f"config of provider {provider!r}: {bad}", provider=provider) from bad
 
 
-def find_credentials(config: Any, wanted: Mapping[str, str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def find_credentials(
+    config: Any, wanted: Mapping[str, str], environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The credentials that are there: from the config, else from the environment variables named in `wanted`."""
     environ = os.environ if environ is None else environ
     found = {}

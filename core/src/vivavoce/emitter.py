@@ -11,8 +11,8 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Set as AbstractSet
 from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vivavoce.errors import VoiceError
@@ -68,7 +68,9 @@ class _Entry:
         self.listener = listener
         self.once = once
         self.active = True
-        self.is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(getattr(listener, "__call__", None))  # noqa: B004
+        self.is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(
+            getattr(listener, "__call__", None)
+        )  # noqa: B004
         self.queue: _Queue | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -85,7 +87,11 @@ class Emitter:
     @property
     def dropped(self) -> int:
         """Events dropped so far because a listener was slow."""
-        return self._dropped + sum(e.queue.dropped for e in self._entries if e.queue) + sum(p.dropped for p in self._pulls)
+        return (
+            self._dropped
+            + sum(e.queue.dropped for e in self._entries if e.queue)
+            + sum(p.dropped for p in self._pulls)
+        )
 
     def add(self, event: str, listener: Listener, *, once: bool = False) -> None:
         self._entries.append(_Entry(event, listener, once))
@@ -159,7 +165,9 @@ class Emitter:
         if entry.queue.put(payload):
             self._overflow(entry.event)
         if entry.task is None:
-            entry.task = asyncio.get_running_loop().create_task(self._work(entry, entry.queue), name=f"vivavoce listener of {entry.event}")
+            entry.task = asyncio.get_running_loop().create_task(
+                self._work(entry, entry.queue), name=f"vivavoce listener of {entry.event}"
+            )
 
     def _overflow(self, event: str) -> None:
         self.emit_error(

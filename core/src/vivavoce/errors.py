@@ -77,7 +77,9 @@ class ConfigError(VoiceError, ValueError):
 
     default_code = "config"
 
-    def __init__(self, message: str, *, option: str | None = None, code: str | None = None, provider: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, option: str | None = None, code: str | None = None, provider: str | None = None
+    ) -> None:
         super().__init__(message, code=code, provider=provider)
         self.option = option
 

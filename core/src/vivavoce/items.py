@@ -58,6 +58,9 @@ def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
                 option="history",
             ) from bad
         if item.type == "message" and item.role is None:
-            raise ConfigError(f"history[{number}] is a message without a role: say role='user' or role='assistant'", option="history")
+            raise ConfigError(
+                f"history[{number}] is a message without a role: say role='user' or role='assistant'",
+                option="history",
+            )
         items.append(item)
     return tuple(items)

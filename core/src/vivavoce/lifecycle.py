@@ -1,8 +1,8 @@
 """The states of a voice, as a table. A transition that is not in the table is a bug, and raises.
 
-    idle ----------> connecting ----> open <----> reconnecting
-      ^                |   |           |               |
-      +---- failed ----+   +-- close --+--> closed <---+       closed -> connecting: a voice works again
+idle ----------> connecting ----> open <----> reconnecting
+  ^                |   |           |               |
+  +---- failed ----+   +-- close --+--> closed <---+       closed -> connecting: a voice works again
 """
 
 from __future__ import annotations

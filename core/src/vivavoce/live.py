@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
 from vivavoce.errors import VoiceError
 from vivavoce.events import (
@@ -34,7 +35,6 @@ from vivavoce.events import (
     Usage,
     Writing,
 )
-from vivavoce.calls import PendingCalls
 from vivavoce.items import Interruption
 from vivavoce.provider import Session
 from vivavoce.replies import Replies, Reply
@@ -157,7 +157,10 @@ class Live:
             self._first_audio(reply, item_id)
         stream = reply.stream()
         if stream is not None and not stream._feed(audio):
-            self._error(f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB", "stream_overflow")
+            self._error(
+                f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB",
+                "stream_overflow",
+            )
         self._emit("speaking", event)
 
     def _first_audio(self, reply: Reply, item_id: str) -> None:
@@ -188,7 +191,9 @@ class Live:
         if stream is not None:
             stream._end(reason)
         if reply.spoken:
-            self._emit("speaking.done", SpeakingDone(reason, reply.id, next(reversed(reply.received), None) or None))
+            self._emit(
+                "speaking.done", SpeakingDone(reason, reply.id, next(reversed(reply.received), None) or None)
+            )
 
     def _writing(self, event: Writing) -> None:
         reply = self.replies.get(event.response_id) if event.response_id is not None else None
@@ -235,7 +240,12 @@ class Live:
         if not reply.running:
             return
         reply.running = False
-        if event.status == "cancelled" and not reply.dead and reply.spoken and event.reason == "turn_detected":
+        if (
+            event.status == "cancelled"
+            and not reply.dead
+            and reply.spoken
+            and event.reason == "turn_detected"
+        ):
             interruption = self._cut(reply, reply.heard_ms(self._pushed()), cancel=False)
             self._host.spawn(self._host.cut(self, interruption))
         ends: dict[str, EndReason] = {"completed": "completed", "failed": "lost"}
@@ -307,7 +317,9 @@ class Live:
                 waiter.set_result(None)
         self._changes.clear()
 
-    def interrupt(self, *, cancel: bool, item_id: str | None = None, played_ms: float | None = None) -> list[Interruption]:
+    def interrupt(
+        self, *, cancel: bool, item_id: str | None = None, played_ms: float | None = None
+    ) -> list[Interruption]:
         """Stop what is being said, and decide what to cut. Empty: there was nothing to stop."""
         pushed = self._pushed()
         interruptions = []

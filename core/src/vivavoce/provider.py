@@ -45,7 +45,21 @@ __all__ = [
 
 API_LEVEL = 1
 SUPPORTED_API_LEVELS = frozenset({API_LEVEL})
-CAPABILITIES = frozenset("realtime turns vad interrupt truncate tools transcripts text speak listen replay".split())
+CAPABILITIES = frozenset(
+    [
+        "realtime",
+        "turns",
+        "vad",
+        "interrupt",
+        "truncate",
+        "tools",
+        "transcripts",
+        "text",
+        "speak",
+        "listen",
+        "replay",
+    ]
+)
 
 
 @attrs.define(kw_only=True)

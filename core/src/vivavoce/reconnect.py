@@ -17,7 +17,10 @@ __all__ = ["Backoff", "ReconnectPolicy", "may_retry"]
 
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ConfigError(f"ReconnectPolicy.{attribute.name}={value!r}: give a positive number of milliseconds", option="reconnect")
+        raise ConfigError(
+            f"ReconnectPolicy.{attribute.name}={value!r}: give a positive number of milliseconds",
+            option="reconnect",
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +59,9 @@ class Backoff:
     def next_delay(self, now: float, chance: float) -> float | None:
         """Milliseconds to wait before the next attempt, or `None` when the budget is spent. `chance` is in [0, 1)."""
         spent = (now - (self._since if self._since is not None else now)) * 1000
-        ceiling = min(self.policy.max_delay_ms, self.policy.initial_delay_ms * 2 ** min(self.attempts, 30))
+        ceiling: float = min(
+            self.policy.max_delay_ms, self.policy.initial_delay_ms * 2 ** min(self.attempts, 30)
+        )
         delay = ceiling * (1 - chance / 2)
         if spent + delay > self.policy.budget_ms:
             return None

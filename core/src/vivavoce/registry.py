@@ -22,7 +22,18 @@ from vivavoce.relay import check_plugin
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["COMMANDS", "PLUGINS", "PROVIDERS", "Found", "capabilities_of", "check_provider", "entries", "find", "load", "normalize"]
+__all__ = [
+    "COMMANDS",
+    "PLUGINS",
+    "PROVIDERS",
+    "Found",
+    "capabilities_of",
+    "check_provider",
+    "entries",
+    "find",
+    "load",
+    "normalize",
+]
 
 PROVIDERS = "vivavoce.providers"
 PLUGINS = "vivavoce.plugins"
@@ -75,7 +86,14 @@ def _entries(group: str, path: tuple[str, ...]) -> tuple[Found, ...]:
         seen.add(normalize(dist_name))
         for point in distribution.entry_points:
             if point.group == group:
-                entry = Found(point.name, group, dist_name, str(metadata["Version"] or "?"), tuple(distribution.requires or ()), point)
+                entry = Found(
+                    point.name,
+                    group,
+                    dist_name,
+                    str(metadata["Version"] or "?"),
+                    tuple(distribution.requires or ()),
+                    point,
+                )
                 found.setdefault((point.name, dist_name), entry)
     return tuple(sorted(found.values(), key=lambda entry: (entry.name, entry.distribution)))
 
@@ -115,7 +133,9 @@ def find(name: str, group: str = PROVIDERS) -> Found:
         raise ProviderNotFoundError(f"{_HOW[group]} {name!r} is installed but not allowed: {refusal}")
     if len(found) > 1:
         origins = " and ".join(entry.origin for entry in found)
-        raise ProviderLoadError(f"{_HOW[group]} {name!r} is there twice: {origins}. Uninstall one of them", provider=name)
+        raise ProviderLoadError(
+            f"{_HOW[group]} {name!r} is there twice: {origins}. Uninstall one of them", provider=name
+        )
     return found[0]
 
 
@@ -134,14 +154,18 @@ def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
     found = find(name, group)
     conflict = _conflict(found)
     if conflict is not None:
-        raise ProviderLoadError(f"{found.origin}: it needs {conflict}; install versions that fit", provider=found.name)
+        raise ProviderLoadError(
+            f"{found.origin}: it needs {conflict}; install versions that fit", provider=found.name
+        )
     try:
         plugin = found.entry_point.load()
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as bad:
         text = f"{found.origin} cannot be imported: {type(bad).__name__}: {bad}"
-        raise ProviderLoadError(f"{text}. `vivavoce doctor {found.name}` shows more", provider=found.name) from bad
+        raise ProviderLoadError(
+            f"{text}. `vivavoce doctor {found.name}` shows more", provider=found.name
+        ) from bad
     if group == PROVIDERS:
         check_provider(plugin, found.origin)
     elif group == PLUGINS:
@@ -178,7 +202,15 @@ def _meets(version: str, specifiers: str) -> bool:
         a, b = have + (0,) * (size - len(have)), want + (0,) * (size - len(want))
         same = have[: len(want)] == want if match[3] else a == b
         compatible = a >= b and have[: max(1, len(want) - 1)] == want[: max(1, len(want) - 1)]
-        verdicts = {">=": a >= b, "<=": a <= b, "==": same, "!=": not same, "~=": compatible, "<": a < b, ">": a > b}
+        verdicts = {
+            ">=": a >= b,
+            "<=": a <= b,
+            "==": same,
+            "!=": not same,
+            "~=": compatible,
+            "<": a < b,
+            ">": a > b,
+        }
         if not verdicts[match[1]]:
             return False
     return True
@@ -193,13 +225,19 @@ def check_provider(provider: object, origin: str) -> None:
     """Check the API level, the capabilities and the hooks of a provider class or object, before it is used."""
     api = getattr(provider, "api", None)
     if api is None:
-        raise ProviderLoadError(f"{origin}: states no API level; write `api = {max(SUPPORTED_API_LEVELS)}` in the class")
+        raise ProviderLoadError(
+            f"{origin}: states no API level; write `api = {max(SUPPORTED_API_LEVELS)}` in the class"
+        )
     if api not in SUPPORTED_API_LEVELS:
         known = ", ".join(map(str, sorted(SUPPORTED_API_LEVELS)))
-        raise ProviderLoadError(f"{origin}: is written for plugin API {api!r}; this vivavoce supports {known}. Install matching versions")
+        raise ProviderLoadError(
+            f"{origin}: is written for plugin API {api!r}; this vivavoce supports {known}. Install matching versions"
+        )
     stated = getattr(provider, "capabilities", None)
     if not isinstance(stated, (frozenset, set)) or not all(isinstance(word, str) for word in stated):
-        raise ProviderLoadError(f"{origin}: capabilities must be a frozenset of words among {', '.join(sorted(CAPABILITIES))}")
+        raise ProviderLoadError(
+            f"{origin}: capabilities must be a frozenset of words among {', '.join(sorted(CAPABILITIES))}"
+        )
     check_plugin(provider, origin, provider=True)
 
 

@@ -8,8 +8,8 @@ awaited, a raising wrapper would leave a coroutine that nobody awaits. So the re
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -21,7 +21,9 @@ from vivavoce.hookspecs import PROJECT, HookSpecs
 
 __all__ = ["HOOKS", "Relay", "check_plugin"]
 
-HOOKS = tuple(name for name, member in vars(HookSpecs).items() if not name.startswith("_") and callable(member))
+HOOKS = tuple(
+    name for name, member in vars(HookSpecs).items() if not name.startswith("_") and callable(member)
+)
 _MARK = f"{PROJECT}_impl"
 # Every plugin hears these, whatever the others return.
 _BROADCAST = frozenset({"send", "close", "on", "off", "attach"})
@@ -51,17 +53,31 @@ def _check_hook(label: str, owner: type, name: str, function: Any, options: Any)
         if options["optionalhook"]:
             return
         meant = nearest(name, HOOKS)
-        raise ProviderLoadError(f"{where} is no hook: {f'did you mean {meant!r}?' if meant else 'hooks are ' + ', '.join(HOOKS)}")
+        raise ProviderLoadError(
+            f"{where} is no hook: {f'did you mean {meant!r}?' if meant else 'hooks are ' + ', '.join(HOOKS)}"
+        )
     if options["hookwrapper"]:
-        raise ProviderLoadError(f"{where} is an old-style wrapper (hookwrapper=True); write it with wrapper=True")
+        raise ProviderLoadError(
+            f"{where} is an old-style wrapper (hookwrapper=True); write it with wrapper=True"
+        )
     if options["wrapper"] and not inspect.isgeneratorfunction(function):
-        raise ProviderLoadError(f"{where} is a wrapper, so it must be a plain generator function with one `yield`")
+        raise ProviderLoadError(
+            f"{where} is a wrapper, so it must be a plain generator function with one `yield`"
+        )
     known = _arguments(name)
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.KEYWORD_ONLY:
-            raise ProviderLoadError(f"{where} takes {parameter.name!r} by keyword only; hook arguments are positional: ({', '.join(known)})")
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty and parameter.name not in known:
-            raise ProviderLoadError(f"{where} has an argument {parameter.name!r} that the hook has not: ({', '.join(known)})")
+            raise ProviderLoadError(
+                f"{where} takes {parameter.name!r} by keyword only; hook arguments are positional: ({', '.join(known)})"
+            )
+        if (
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            and parameter.default is parameter.empty
+            and parameter.name not in known
+        ):
+            raise ProviderLoadError(
+                f"{where} has an argument {parameter.name!r} that the hook has not: ({', '.join(known)})"
+            )
 
 
 @attrs.frozen
@@ -149,7 +165,10 @@ class Relay:
             if step.picks is None:
                 return partial(step.function, context)
             return lambda audio: step.call((context, audio))
-        if all(not inspect.iscoroutinefunction(step.function) for step in plan.steps) and len(plan.steps) == 1:
+        if (
+            all(not inspect.iscoroutinefunction(step.function) for step in plan.steps)
+            and len(plan.steps) == 1
+        ):
             return lambda audio: _wrapped_plain(plan, (context, audio))
         return lambda audio: self.call(name, context, audio)
 

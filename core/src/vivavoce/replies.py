@@ -19,7 +19,19 @@ _REMEMBERED = 64
 class Reply:
     """One reply. Its audio is kept by whoever holds its stream, and by nobody else."""
 
-    __slots__ = ("_response", "_stream", "audio_done", "dead", "format", "id", "out_of_band", "playback", "received", "running", "spoken")
+    __slots__ = (
+        "_response",
+        "_stream",
+        "audio_done",
+        "dead",
+        "format",
+        "id",
+        "out_of_band",
+        "playback",
+        "received",
+        "running",
+        "spoken",
+    )
 
     def __init__(self, id: str | None, format: AudioFormat, *, out_of_band: bool = False) -> None:
         self.id = id

@@ -39,7 +39,9 @@ _SPEECH_AHEAD = 1024 * 1024
 _speech_ids = itertools.count(1)
 
 
-async def request(runtime: Runtime, live: Live, hook: str, *args: Any, timeout: float | None = REQUEST_DEADLINE) -> Any:
+async def request(
+    runtime: Runtime, live: Live, hook: str, *args: Any, timeout: float | None = REQUEST_DEADLINE
+) -> Any:
     """Call a hook of the provider within the deadline."""
     async with live.calls.guard(timeout, partial(runtime.late, hook)):
         return await runtime.relay.call(hook, live.context, *args)
@@ -76,7 +78,9 @@ async def send_text(runtime: Runtime, live: Live, text: str, role: str) -> None:
     live.turns.say(text, role)
 
 
-async def interrupt(runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None) -> None:
+async def interrupt(
+    runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None
+) -> None:
     """Silence at once, everywhere; then tell the service."""
     for stream in tuple(runtime.speeches):
         stream._end("interrupted")
@@ -86,7 +90,9 @@ async def interrupt(runtime: Runtime, live: Live | None, item_id: str | None, pl
         await runtime.cut(live, interruption)
 
 
-async def speak(runtime: Runtime, live: Live, text: str | AsyncIterator[str], options: Mapping[str, Any]) -> AudioStream:
+async def speak(
+    runtime: Runtime, live: Live, text: str | AsyncIterator[str], options: Mapping[str, Any]
+) -> AudioStream:
     """Text to speech: the stream begins as soon as the provider does."""
     result = await request(runtime, live, "speak", text, options)
     speech = as_speech(result, live.session.output_format)
@@ -127,7 +133,10 @@ async def _pump(runtime: Runtime, stream: AudioStream, chunks: AsyncIterator[byt
         raise
     except Exception as bug:
         stream._end("lost")
-        raise VoiceError(f"provider {runtime.provider!r} failed while speaking: {type(bug).__name__}: {bug}", code="speak_failed") from bug
+        raise VoiceError(
+            f"provider {runtime.provider!r} failed while speaking: {type(bug).__name__}: {bug}",
+            code="speak_failed",
+        ) from bug
     finally:
         runtime.speeches.discard(stream)
         close = getattr(chunks, "aclose", None)
@@ -135,7 +144,9 @@ async def _pump(runtime: Runtime, stream: AudioStream, chunks: AsyncIterator[byt
             await close()
 
 
-async def listen(runtime: Runtime, live: Live, audio: AsyncIterator[bytes], options: Mapping[str, Any]) -> str:
+async def listen(
+    runtime: Runtime, live: Live, audio: AsyncIterator[bytes], options: Mapping[str, Any]
+) -> str:
     """Speech to text. It takes as long as the audio does; the provider keeps the deadline of its engine."""
     text = await request(runtime, live, "listen", audio, options, timeout=None)
     return text or ""
@@ -143,7 +154,10 @@ async def listen(runtime: Runtime, live: Live, audio: AsyncIterator[bytes], opti
 
 async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
     found: Iterable[Any] = await request(runtime, live, "get_speakers") or ()
-    return [entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo) for entry in found]
+    return [
+        entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo)
+        for entry in found
+    ]
 
 
 async def listener(runtime: Runtime, live: Live) -> ListenerInfo:

@@ -19,8 +19,23 @@ import msgspec
 
 from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
-from vivavoce.errors import ConnectError, ConnectionLostError, ConnectTimeoutError, NotConnectedError, VoiceError
-from vivavoce.events import Closed, Opened, Reconnected, Reconnecting, ToolCallResult, ToolCallStart, Turn, Usage
+from vivavoce.errors import (
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    NotConnectedError,
+    VoiceError,
+)
+from vivavoce.events import (
+    Closed,
+    Opened,
+    Reconnected,
+    Reconnecting,
+    ToolCallResult,
+    ToolCallStart,
+    Turn,
+    Usage,
+)
 from vivavoce.flow import HeldAudio
 from vivavoce.items import Interruption, Item
 from vivavoce.lifecycle import State, advance
@@ -30,8 +45,8 @@ from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
 from vivavoce.relay import Relay
 from vivavoce.requests import REQUEST_DEADLINE, ask
 from vivavoce.streams import AudioStream
-from vivavoce.toolloop import ToolLoop
 from vivavoce.tasks import Tasks, finish
+from vivavoce.toolloop import ToolLoop
 from vivavoce.turns import heard_text
 
 __all__ = ["CLOSE_DEADLINE", "Runtime", "Wanted"]
@@ -65,7 +80,9 @@ class Wanted:
 
 
 class Runtime:
-    def __init__(self, relay: Relay, *, provider: str, capabilities: frozenset[str], wanted: Wanted, template: Session) -> None:
+    def __init__(
+        self, relay: Relay, *, provider: str, capabilities: frozenset[str], wanted: Wanted, template: Session
+    ) -> None:
         self.relay = relay
         self.emitter = Emitter()
         self.provider = provider
@@ -115,10 +132,18 @@ class Runtime:
         self.emitter.emit_error(error)
 
     def closed_error(self) -> NotConnectedError:
-        return NotConnectedError("the voice was closed while this call was pending", code="closed", provider=self.provider, session_id=self.session_id)
+        return NotConnectedError(
+            "the voice was closed while this call was pending",
+            code="closed",
+            provider=self.provider,
+            session_id=self.session_id,
+        )
 
     def not_connected(self, method: str) -> NotConnectedError:
-        return NotConnectedError(f"{method}() needs a session: `await voice.connect()` first (state: {self.state})", provider=self.provider)
+        return NotConnectedError(
+            f"{method}() needs a session: `await voice.connect()` first (state: {self.state})",
+            provider=self.provider,
+        )
 
     async def ready(self, method: str) -> Live:
         """The open connection; while reconnecting, wait for the outcome."""
@@ -148,12 +173,16 @@ class Runtime:
     # Host of a Live.
 
     def record(self, turn: Turn) -> None:
-        self.history.append(Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted))
+        self.history.append(
+            Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted)
+        )
 
     def correct(self, item_id: str, fraction: float) -> None:
         for index, item in enumerate(self.history):
             if item.id == item_id and item.role == "assistant" and not item.interrupted:
-                self.history[index] = msgspec.structs.replace(item, text=heard_text(item.text, fraction), interrupted=True)
+                self.history[index] = msgspec.structs.replace(
+                    item, text=heard_text(item.text, fraction), interrupted=True
+                )
 
     def add_usage(self, usage: Usage) -> None:
         self.usage = self.usage + usage
@@ -184,7 +213,9 @@ class Runtime:
 
     # Connecting.
 
-    async def connect(self, timeout: float, policy: ReconnectPolicy | None, options: Mapping[str, Any]) -> None:
+    async def connect(
+        self, timeout: float, policy: ReconnectPolicy | None, options: Mapping[str, Any]
+    ) -> None:
         """Open a session, or join the attempt that is under way. `timeout` in seconds."""
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -195,7 +226,9 @@ class Runtime:
         if self._attempt is None:
             self._set_policy(policy)
             self._to("connecting")
-            self._attempt = asyncio.get_running_loop().create_task(self._open(timeout, options), name="vivavoce connect")
+            self._attempt = asyncio.get_running_loop().create_task(
+                self._open(timeout, options), name="vivavoce connect"
+            )
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
@@ -273,7 +306,9 @@ class Runtime:
             failed.provider = failed.provider or self.provider
             return failed
         if isinstance(failed, OSError):
-            return ConnectError(f"cannot reach {self.provider!r}: {failed or type(failed).__name__}", provider=self.provider)
+            return ConnectError(
+                f"cannot reach {self.provider!r}: {failed or type(failed).__name__}", provider=self.provider
+            )
         if isinstance(failed, Exception):
             text = f"provider {self.provider!r} raised {type(failed).__name__} in connect: {failed}"
             return ConnectError(text, code="provider_bug", provider=self.provider, retryable=False)
@@ -298,10 +333,19 @@ class Runtime:
     def _renew(self, live: Live) -> None:
         if live is not self.live or live.ended or self.policy is None:
             return
-        if live.replies.running() is not None or live.speech or (self._tools is not None and self._tools.unanswered):
+        if (
+            live.replies.running() is not None
+            or live.speech
+            or (self._tools is not None and self._tools.unanswered)
+        ):
             self._plan_renewal(live, _RENEW_RETRY)
         else:
-            self.lost(live, ConnectionLostError("the service's session limit is near; going on in a new session", code="session_expiring"))
+            self.lost(
+                live,
+                ConnectionLostError(
+                    "the service's session limit is near; going on in a new session", code="session_expiring"
+                ),
+            )
 
     def _tool_loop(self, live: Live) -> ToolLoop:
         def deliver(event: ToolCallStart | ToolCallResult) -> None:
@@ -309,7 +353,9 @@ class Runtime:
                 return
             if isinstance(event, ToolCallStart):
                 arguments = msgspec.json.encode(event.arguments).decode()
-                self.history.append(Item(type="tool_call", call_id=event.call_id, name=event.name, arguments=arguments))
+                self.history.append(
+                    Item(type="tool_call", call_id=event.call_id, name=event.name, arguments=arguments)
+                )
             self.emitter.emit(event.type, event)
 
         async def give_back(call_id: str, output: str) -> None:
@@ -344,7 +390,13 @@ class Runtime:
         self._to("reconnecting" if retry else "closed")
         live.end("lost", error)
         for call_id in sorted(unanswered):
-            self.history.append(Item(type="tool_result", call_id=call_id, output='{"error":"the connection was lost before the tool had finished"}'))
+            self.history.append(
+                Item(
+                    type="tool_result",
+                    call_id=call_id,
+                    output='{"error":"the connection was lost before the tool had finished"}',
+                )
+            )
         if retry:
             self.spawn(self._restore(live, cause))
         else:
@@ -355,7 +407,11 @@ class Runtime:
         if isinstance(cause, ConnectError):
             return cause
         retry = may_retry(cause)
-        return ConnectError(f"the connection ended before the session was ready: {cause or 'no reason given'}", provider=self.provider, retryable=retry)
+        return ConnectError(
+            f"the connection ended before the session was ready: {cause or 'no reason given'}",
+            provider=self.provider,
+            retryable=retry,
+        )
 
     def _lost_error(self, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:
         code = getattr(cause, "code", None) or "connection_lost"
@@ -405,7 +461,9 @@ class Runtime:
         self._opened()
         live = self.live
         assert live is not None
-        self._health = asyncio.get_running_loop().call_later(self._backoff.policy.healthy_ms / 1000, self._backoff.healthy)
+        self._health = asyncio.get_running_loop().call_later(
+            self._backoff.policy.healthy_ms / 1000, self._backoff.healthy
+        )
         held, lost = self._held.take()
         lost_ms = live.session.input_format.milliseconds(lost)
         replayed = len(live.session.history) if "replay" in self.capabilities else 0
@@ -481,13 +539,22 @@ class Runtime:
             self._held.take()
             self._stop_health()
             if opened:
-                self.emitter.emit("close", Closed("closed", "closed by the app", True, live.session.id if live is not None else None))
+                self.emitter.emit(
+                    "close",
+                    Closed(
+                        "closed", "closed by the app", True, live.session.id if live is not None else None
+                    ),
+                )
             await self.emitter.finish(CLOSE_DEADLINE, self._tasks.spared)
         finally:
             self._closing = None
 
     async def _close_hook(self, live: Live, reason: str) -> None:
-        await finish(self.relay.call("close", live.context, reason), CLOSE_DEADLINE, f"close() of provider {self.provider!r}")
+        await finish(
+            self.relay.call("close", live.context, reason),
+            CLOSE_DEADLINE,
+            f"close() of provider {self.provider!r}",
+        )
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:

@@ -95,7 +95,14 @@ class AudioStream:
     Cancelling an iteration or a `pipe` loses nothing but what was in its hands.
     """
 
-    def __init__(self, id: str | None, format: AudioFormat, *, item_id: str | None = None, playback: Playback | None = None) -> None:
+    def __init__(
+        self,
+        id: str | None,
+        format: AudioFormat,
+        *,
+        item_id: str | None = None,
+        playback: Playback | None = None,
+    ) -> None:
         self.id = id
         self.item_id = item_id
         self.format = format
@@ -120,7 +127,9 @@ class AudioStream:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._claimed:
-            raise RuntimeError("this AudioStream already has its consumer; a second one would take half of the audio")
+            raise RuntimeError(
+                "this AudioStream already has its consumer; a second one would take half of the audio"
+            )
         self._claimed = self._playback.taken = True
         return self._read()
 

@@ -24,7 +24,9 @@ class Tasks:
         """Tasks that are closing the voice themselves: they are not waited for."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._run(work), name=f"vivavoce {work.__qualname__}")
+        task = asyncio.get_running_loop().create_task(
+            self._run(work), name=f"vivavoce {getattr(work, '__qualname__', 'task')}"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -36,7 +38,11 @@ class Tasks:
             self._tell(error)
         except Exception as bug:
             logger.exception("a task of the voice failed")
-            self._tell(VoiceError(f"{type(bug).__name__} in a task of the voice; the log has the traceback", code="internal"))
+            self._tell(
+                VoiceError(
+                    f"{type(bug).__name__} in a task of the voice; the log has the traceback", code="internal"
+                )
+            )
 
     def cancel(self) -> set[asyncio.Task[Any]]:
         """Cancel every task but the calling one and the spared; returns those."""

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def _check_name(instance: object, attribute: object, value: object) -> None:
+def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not isinstance(value, str) or not _NAME.match(value):
         raise ConfigError(f"tool name {value!r}: 1 to 64 letters, digits, _ or -", option="tools")
 
@@ -45,7 +45,10 @@ class Tool:
         if not callable(self.execute):
             raise ConfigError(f"tool {self.name!r} has no function: give execute=", option="tools")
         if self.timeout <= 0:
-            raise ConfigError(f"tool {self.name!r}: timeout={self.timeout} is not a positive number of seconds", option="tools")
+            raise ConfigError(
+                f"tool {self.name!r}: timeout={self.timeout} is not a positive number of seconds",
+                option="tools",
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as before it became a tool."""
@@ -97,7 +100,10 @@ def _check_schema(values: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         kinds = rule.get("type")
         names = [kinds] if isinstance(kinds, str) else list(kinds or ())
         allowed = tuple(t for kind in names for t in _JSON_TYPES.get(kind, (object,)))
-        if allowed and not (isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed or object in allowed)):
+        if allowed and not (
+            isinstance(value, allowed)
+            and (not isinstance(value, bool) or bool in allowed or object in allowed)
+        ):
             raise ValueError(f"argument {name!r} is not of type {' or '.join(names)}")
         if "enum" in rule and value not in rule["enum"]:
             raise ValueError(f"argument {name!r} is none of {rule['enum']}")
@@ -108,7 +114,10 @@ def _describe(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     doc = inspect.getdoc(function) or ""
     about = {m[1]: " ".join(m[2].split()) for m in re.finditer(r"^:param (\w+):\s*(.+)$", doc, re.M)}
     text, _, args = re.split(r"^:param", doc, maxsplit=1, flags=re.M)[0].partition("\nArgs:")
-    about |= {m[1]: " ".join(m[2].split()) for m in re.finditer(r"^\s+(\w+)(?: \([^)]*\))?:\s*(.+(?:\n\s{8,}.+)*)", args, re.M)}
+    about |= {
+        m[1]: " ".join(m[2].split())
+        for m in re.finditer(r"^\s+(\w+)(?: \([^)]*\))?:\s*(.+(?:\n\s{8,}.+)*)", args, re.M)
+    }
     text = re.split(r"^(?:Returns|Raises|Yields|Example)s?:", text, maxsplit=1, flags=re.M)[0]
     return " ".join(text.split()), about
 
@@ -118,11 +127,17 @@ def _arguments_type(name: str, function: Callable[..., Any]) -> type[msgspec.Str
     fields: list[Any] = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ConfigError(f"tool {name!r}: argument {parameter.name!r} cannot be given by name", option="tools")
+            raise ConfigError(
+                f"tool {name!r}: argument {parameter.name!r} cannot be given by name", option="tools"
+            )
         if parameter.name not in hints:
             raise ConfigError(f"tool {name!r}: argument {parameter.name!r} has no type hint", option="tools")
         kind = hints[parameter.name]
-        fields.append((parameter.name, kind) if parameter.default is parameter.empty else (parameter.name, kind, parameter.default))
+        fields.append(
+            (parameter.name, kind)
+            if parameter.default is parameter.empty
+            else (parameter.name, kind, parameter.default)
+        )
     return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
 
 
@@ -145,11 +160,18 @@ def _schema(name: str, arguments: type[msgspec.Struct], about: Mapping[str, str]
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None, timeout: float = 30.0) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    *, name: str | None = None, description: str | None = None, timeout: float = 30.0
+) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None, timeout: float = 30.0
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float = 30.0,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a typed function a tool. The schema comes from its type hints and docstring.
 
@@ -157,11 +179,13 @@ def tool(
     """
 
     def make(function: Callable[..., Any]) -> Tool:
-        own_name = name or getattr(function, "__name__", "")
+        own_name: str = name or getattr(function, "__name__", "")
         arguments = _arguments_type(own_name, function)
         text, about = _describe(function)
         schema = _schema(own_name, arguments, about)
-        return Tool(own_name, description or text, schema, function, timeout=timeout, arguments_type=arguments)
+        return Tool(
+            own_name, description or text, schema, function, timeout=timeout, arguments_type=arguments
+        )
 
     return make if function is None else make(function)
 
@@ -176,7 +200,10 @@ def as_tools(given: Iterable[Any] | Mapping[str, Any]) -> tuple[Tool, ...]:
         elif callable(entry):
             tools.append(tool(entry))
         else:
-            raise ConfigError(f"{type(entry).__name__} is not a tool: decorate a function with @vivavoce.tool, or give a vivavoce.Tool", option="tools")
+            raise ConfigError(
+                f"{type(entry).__name__} is not a tool: decorate a function with @vivavoce.tool, or give a vivavoce.Tool",
+                option="tools",
+            )
     names = [entry.name for entry in tools]
     for entry in names:
         if names.count(entry) > 1:

@@ -65,7 +65,9 @@ class Conversation:
         self._entries: list[_Entry] = []
         self._released: dict[str, None] = {}
 
-    def add(self, item_id: str, role: Role, previous_id: str | None = None, *, transcribed: bool = True) -> None:
+    def add(
+        self, item_id: str, role: Role, previous_id: str | None = None, *, transcribed: bool = True
+    ) -> None:
         """An item takes its place: after `previous_id`, or at the end."""
         entry = self._find(item_id)
         if entry is None and item_id not in self._released:

@@ -13,7 +13,7 @@ from vivavoce import requests
 from vivavoce.audio import AudioFormat
 from vivavoce.config import build_config, deep_merge, load_mapping, nearest
 from vivavoce.emitter import EventQueue, Listener
-from vivavoce.errors import AudioError, ConfigError, UnsupportedError
+from vivavoce.errors import ConfigError, UnsupportedError
 from vivavoce.events import Usage
 from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
@@ -48,7 +48,9 @@ _NEEDS: dict[str, frozenset[str]] = {
     "get_listener": frozenset({"listen"}),
 }
 _HOOK = {"add_tools": "update_config", "add_instructions": "update_config"}
-_ANSWER_OPTIONS = frozenset({"instructions", "text_only", "tools", "tool_choice", "input", "metadata", "out_of_band"})
+_ANSWER_OPTIONS = frozenset(
+    {"instructions", "text_only", "tools", "tool_choice", "input", "metadata", "out_of_band"}
+)
 
 
 class Voice:
@@ -76,7 +78,10 @@ class Voice:
         self._strict = strict
         self._warned: set[str] = set()
         built, unused = build_config(
-            config, provider=parts.name, config_class=parts.config_class, has_capabilities=bool(parts.capabilities)
+            config,
+            provider=parts.name,
+            config_class=parts.config_class,
+            has_capabilities=bool(parts.capabilities),
         )
         given = {key: getattr(built, key, None) for key in ("instructions", "speaker", "tools", "session")}
         wanted = Wanted(
@@ -99,11 +104,17 @@ class Voice:
         self._connect_options = parts.connect_options
         self._provider = parts.provider
         self._runtime = Runtime(
-            parts.relay, provider=parts.name, capabilities=parts.capabilities, wanted=wanted, template=template
+            parts.relay,
+            provider=parts.name,
+            capabilities=parts.capabilities,
+            wanted=wanted,
+            template=template,
         )
         self._supports = {method: self._can(method) for method in _NEEDS}
         for key in unused:
-            requests.logger.warning("provider %r cannot use the config key %r: it has no effect", parts.name, key)
+            requests.logger.warning(
+                "provider %r cannot use the config key %r: it has no effect", parts.name, key
+            )
         parts.relay.plain("attach", self)
 
     @classmethod
@@ -184,7 +195,11 @@ class Voice:
     # Connecting.
 
     async def connect(
-        self, *, timeout: float | timedelta = 30_000, reconnect: bool | ReconnectPolicy = False, **options: Any
+        self,
+        *,
+        timeout: float | timedelta = 30_000,
+        reconnect: bool | ReconnectPolicy = False,
+        **options: Any,
     ) -> None:
         """Open a session: dialled, authenticated, its configuration acknowledged, all within `timeout` milliseconds
         (or a `timedelta`).
@@ -203,7 +218,9 @@ class Voice:
                 known = sorted({"timeout", "reconnect", *self._connect_options})
                 meant = nearest(option, known)
                 hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(known)}"
-                raise ConfigError(f"unknown option {option!r} of connect(): {hint}", option=option, provider=self.provider)
+                raise ConfigError(
+                    f"unknown option {option!r} of connect(): {hint}", option=option, provider=self.provider
+                )
         await self._runtime.connect(seconds, policy, options)
 
     async def close(self) -> None:
@@ -222,7 +239,9 @@ class Voice:
 
     # Talking.
 
-    async def send(self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False) -> None:
+    async def send(
+        self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False
+    ) -> None:
         """Send input audio: PCM16 `bytes`, numpy arrays, a file, an `AudioSource`, or an iterable of chunks.
 
         Raw audio without `rate` (Hz) is at `voice.input_format`; rate and channels are converted. Returns when all was
@@ -350,7 +369,9 @@ class Voice:
         settings, bare or under `session=`. Resolves when acknowledged; if refused, nothing changed."""
         if self._unsupported("update_config", {"session": session}):
             return
-        changes: dict[str, Any] = {key: session.pop(key) for key in ("instructions", "speaker") if key in session}
+        changes: dict[str, Any] = {
+            key: session.pop(key) for key in ("instructions", "speaker") if key in session
+        }
         if "tools" in session:
             changes["tools"] = as_tools(session.pop("tools"))
         settings = deep_merge(session.pop("session", {}), session)
@@ -397,7 +418,9 @@ class Voice:
         if listener is None:
             return lambda function: self._add(event, function, once=once)
         if not callable(listener):
-            raise ConfigError(f"the listener of {event!r} is a {type(listener).__name__}, not a function", option="listener")
+            raise ConfigError(
+                f"the listener of {event!r} is a {type(listener).__name__}, not a function", option="listener"
+            )
         self._runtime.emitter.add(event, listener, once=once)
         self._runtime.relay.plain("on", event, listener)
         return listener
@@ -416,7 +439,9 @@ class Voice:
 def _seconds(timeout: float | timedelta) -> float:
     value = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ConfigError(f"timeout={timeout!r}: give a positive number of milliseconds, or a timedelta", option="timeout")
+        raise ConfigError(
+            f"timeout={timeout!r}: give a positive number of milliseconds, or a timedelta", option="timeout"
+        )
     return value if isinstance(timeout, timedelta) else value / 1000
 
 

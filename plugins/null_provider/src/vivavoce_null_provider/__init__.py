@@ -74,7 +74,12 @@ class NullProvider:
     @hookimpl
     def update_config(self, context: Any, changes: Any) -> None:
         # The app's own name for the call: tools and instructions have methods of their own.
-        self._say(context, {("tools",): "add_tools", ("instructions",): "add_instructions"}.get(tuple(changes), "update_config"))
+        self._say(
+            context,
+            {("tools",): "add_tools", ("instructions",): "add_instructions"}.get(
+                tuple(changes), "update_config"
+            ),
+        )
 
     @hookimpl
     def speak(self, context: Any) -> None:
