@@ -68,9 +68,8 @@ class _Entry:
         self.listener = listener
         self.once = once
         self.active = True
-        self.is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(
-            getattr(listener, "__call__", None)
-        )  # noqa: B004
+        call = getattr(type(listener), "__call__", None)  # an object with an async __call__ is async, too
+        self.is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(call)
         self.queue: _Queue | None = None
         self.task: asyncio.Task[None] | None = None
 

@@ -20,9 +20,12 @@ import msgspec
 from vivavoce.audio import AudioFormat
 from vivavoce.config import deep_merge
 from vivavoce.errors import AudioError, NotConnectedError, VoiceError
+from vivavoce.events import ToolCallResult, ToolCallStart
+from vivavoce.items import Item
 from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.streams import AudioStream, Response
+from vivavoce.toolloop import ToolLoop
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -163,6 +166,36 @@ async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
 async def listener(runtime: Runtime, live: Live) -> ListenerInfo:
     info = await request(runtime, live, "get_listener")
     return info if isinstance(info, ListenerInfo) else ListenerInfo(enabled=True)
+
+
+def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
+    """The tool loop of one connection."""
+
+    def deliver(event: ToolCallStart | ToolCallResult) -> None:
+        if live.ended:
+            return
+        if isinstance(event, ToolCallStart):
+            arguments = msgspec.json.encode(event.arguments).decode()
+            runtime.history.append(
+                Item(type="tool_call", call_id=event.call_id, name=event.name, arguments=arguments)
+            )
+        runtime.emitter.emit(event.type, event)
+
+    async def give_back(call_id: str, output: str) -> None:
+        async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "return_tool_result")):
+            await runtime.relay.call("return_tool_result", live.context, call_id, output)
+        runtime.history.append(Item(type="tool_result", call_id=call_id, output=output))
+
+    async def go_on() -> None:
+        await ask(runtime, live, {})
+
+    return ToolLoop(
+        tools=lambda: live.session.tools,
+        deliver=deliver,
+        give_back=give_back,
+        go_on=go_on,
+        spawn=runtime.spawn,
+    )
 
 
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:

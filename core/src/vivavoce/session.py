@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -29,21 +27,18 @@ from vivavoce.errors import (
 from vivavoce.events import (
     Closed,
     Opened,
-    Reconnected,
-    Reconnecting,
-    ToolCallResult,
     ToolCallStart,
     Turn,
     Usage,
 )
-from vivavoce.flow import HeldAudio
 from vivavoce.items import Interruption, Item
 from vivavoce.lifecycle import State, advance
 from vivavoce.live import Live
 from vivavoce.provider import Session
-from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
+from vivavoce.reconnect import ReconnectPolicy, may_retry
 from vivavoce.relay import Relay
-from vivavoce.requests import REQUEST_DEADLINE, ask
+from vivavoce.requests import REQUEST_DEADLINE, tool_loop
+from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
 from vivavoce.tasks import Tasks, finish
 from vivavoce.toolloop import ToolLoop
@@ -57,10 +52,6 @@ CLOSE_DEADLINE = 5.0
 """Seconds a provider has to close, and listeners to finish."""
 FRAME_MS = 100
 """The longest piece of audio handed to a provider at once."""
-HELD_MS = 2_000
-"""Input audio kept while reconnecting: the newest two seconds."""
-_RENEW_BEFORE = 60.0
-_RENEW_RETRY = 1.0
 
 
 @attrs.define
@@ -89,7 +80,6 @@ class Runtime:
         self.capabilities = capabilities
         self.wanted = wanted
         self.state: State = "idle"
-        self.policy: ReconnectPolicy | None = None
         self.history: list[Item] = list(template.history)
         self.usage = Usage()
         self.live: Live | None = None
@@ -98,22 +88,20 @@ class Runtime:
         self.frame_limit = template.input_format.bytes_for(FRAME_MS)
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
-        self._template = template
+        self.template = template
         self._aside: Live | None = None
-        self._tools: ToolLoop | None = None
+        self.tools: ToolLoop | None = None
         self._generation = 0
-        self._backoff = Backoff(ReconnectPolicy())
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
         self._closing: asyncio.Task[None] | None = None
-        self._tasks = Tasks(self.tell)
-        self._held = HeldAudio(template.input_format.bytes_for(HELD_MS))
+        self.tasks = Tasks(self.tell)
+        self.restorer = Restorer(self)
         self._settled: list[asyncio.Future[None]] = []
-        self._health: asyncio.TimerHandle | None = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` as a task of this voice; what it raises becomes an `error` event."""
-        return self._tasks.spawn(work)
+        return self.tasks.spawn(work)
 
     # What the app and the provider see of it.
 
@@ -124,7 +112,7 @@ class Runtime:
     @property
     def session(self) -> Session:
         """The session of now, or what one would begin as."""
-        return self.live.session if self.live is not None else self._template
+        return self.live.session if self.live is not None else self.template
 
     def tell(self, error: VoiceError) -> None:
         error.provider = error.provider or self.provider
@@ -155,7 +143,7 @@ class Runtime:
             raise self.not_connected(method)
         return self.live
 
-    def _to(self, state: State) -> None:
+    def to(self, state: State) -> None:
         self.state = advance(self.state, state)
         for waiter in self._settled:
             if not waiter.done():
@@ -184,23 +172,36 @@ class Runtime:
                     item, text=heard_text(item.text, fraction), interrupted=True
                 )
 
+    def lost(self, live: Live, cause: BaseException | None) -> None:
+        if live is self.live and not live.ended:
+            if self.state == "open":
+                self.restorer.lost(live, cause)
+            else:
+                live.calls.fail(partial(self._lost_while_dialling, cause))
+
+    def _lost_while_dialling(self, cause: BaseException | None) -> BaseException:
+        if isinstance(cause, ConnectError):
+            return cause
+        text = f"the connection ended before the session was ready: {cause or 'no reason given'}"
+        return ConnectError(text, provider=self.provider, retryable=may_retry(cause))
+
     def add_usage(self, usage: Usage) -> None:
         self.usage = self.usage + usage
 
     def healthy(self) -> None:
-        self._backoff.healthy()
+        self.restorer.backoff.healthy()
 
     async def cut(self, live: Live, interruption: Interruption) -> None:
         async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
             await self.relay.call("interrupt", live.context, interruption)
 
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
-        if self._tools is not None and live is self.live:
-            self._tools.start(call)
+        if self.tools is not None and live is self.live:
+            self.tools.start(call)
 
     def reply_done(self, live: Live, reply_id: str) -> None:
-        if self._tools is not None and live is self.live:
-            self._tools.reply_done(reply_id)
+        if self.tools is not None and live is self.live:
+            self.tools.reply_done(reply_id)
 
     def late(self, method: str) -> VoiceError:
         return VoiceError(
@@ -220,23 +221,18 @@ class Runtime:
         if self._closing is not None:
             await asyncio.shield(self._closing)
         if self.state in ("open", "reconnecting"):
-            self._set_policy(policy)
+            self.restorer.set_policy(policy)
             await self.ready("connect")
             return
         if self._attempt is None:
-            self._set_policy(policy)
-            self._to("connecting")
+            self.restorer.set_policy(policy)
+            self.to("connecting")
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
             )
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
-
-    def _set_policy(self, policy: ReconnectPolicy | None) -> None:
-        self.policy = policy
-        if policy is not None and policy != self._backoff.policy:
-            self._backoff = Backoff(policy)
 
     async def _join(self, attempt: asyncio.Task[None], timeout: float | None) -> None:
         self._joined += 1
@@ -264,8 +260,8 @@ class Runtime:
 
     async def _open(self, timeout: float, options: Mapping[str, Any]) -> None:
         try:
-            await self._dial(timeout, options, reconnected=False)
-            self._opened()
+            await self.dial(timeout, options, reconnected=False)
+            self.opened()
             self.emitter.emit("open", Opened(self.session_id))
         finally:
             self._attempt = None
@@ -273,7 +269,7 @@ class Runtime:
     def _new_session(self, *, reconnected: bool) -> Session:
         wanted = self.wanted
         return attrs.evolve(
-            self._template,
+            self.template,
             generation=self._generation,
             instructions=wanted.instructions,
             tools=wanted.tools,
@@ -283,11 +279,11 @@ class Runtime:
             reconnected=reconnected,
         )
 
-    async def _dial(self, timeout: float, options: Mapping[str, Any], *, reconnected: bool) -> None:
+    async def dial(self, timeout: float, options: Mapping[str, Any], *, reconnected: bool) -> None:
         """One attempt. When it fails nothing is left of it, and the error is typed."""
         self._generation += 1
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
-        self._tools = self._tool_loop(live)
+        self.tools = tool_loop(self, live)
         try:
             async with live.calls.guard(timeout, partial(self._connect_late, timeout)):
                 await self.relay.call("connect", live.context, options)
@@ -295,10 +291,10 @@ class Runtime:
             live.end("lost", self.closed_error)
             self.live = None
             try:
-                await self._close_hook(live, "connect failed")
+                await self.close_hook(live, "connect failed")
             finally:
                 if self.state == "connecting":
-                    self._to("closed" if self._closing is not None else "idle")
+                    self.to("closed" if self._closing is not None else "idle")
             raise self._typed(failed) from (None if isinstance(failed, VoiceError) else failed)
 
     def _typed(self, failed: BaseException) -> BaseException:
@@ -314,167 +310,13 @@ class Runtime:
             return ConnectError(text, code="provider_bug", provider=self.provider, retryable=False)
         return failed
 
-    def _opened(self) -> None:
+    def opened(self) -> None:
         assert self.live is not None
-        self._to("open")
+        self.to("open")
         self.input_bytes = 0
         self.frame_limit = self.live.session.input_format.bytes_for(FRAME_MS)
         self.port = self.relay.bind("send", self.live.context)
-        self._plan_renewal(self.live)
-
-    def _plan_renewal(self, live: Live, delay: float | None = None) -> None:
-        """Move to a new session before the service ends this one, when nobody is speaking."""
-        if self.policy is None or live.session.expires_at is None:
-            return
-        if delay is None:
-            delay = max(_RENEW_RETRY, live.session.expires_at - time.time() - _RENEW_BEFORE)
-        asyncio.get_running_loop().call_later(delay, self._renew, live)
-
-    def _renew(self, live: Live) -> None:
-        if live is not self.live or live.ended or self.policy is None:
-            return
-        if (
-            live.replies.running() is not None
-            or live.speech
-            or (self._tools is not None and self._tools.unanswered)
-        ):
-            self._plan_renewal(live, _RENEW_RETRY)
-        else:
-            self.lost(
-                live,
-                ConnectionLostError(
-                    "the service's session limit is near; going on in a new session", code="session_expiring"
-                ),
-            )
-
-    def _tool_loop(self, live: Live) -> ToolLoop:
-        def deliver(event: ToolCallStart | ToolCallResult) -> None:
-            if live.ended:
-                return
-            if isinstance(event, ToolCallStart):
-                arguments = msgspec.json.encode(event.arguments).decode()
-                self.history.append(
-                    Item(type="tool_call", call_id=event.call_id, name=event.name, arguments=arguments)
-                )
-            self.emitter.emit(event.type, event)
-
-        async def give_back(call_id: str, output: str) -> None:
-            async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "return_tool_result")):
-                await self.relay.call("return_tool_result", live.context, call_id, output)
-            self.history.append(Item(type="tool_result", call_id=call_id, output=output))
-
-        async def go_on() -> None:
-            await ask(self, live, {})
-
-        return ToolLoop(
-            tools=lambda: live.session.tools,
-            deliver=deliver,
-            give_back=give_back,
-            go_on=go_on,
-            spawn=self.spawn,
-        )
-
-    # Losing and restoring.
-
-    def lost(self, live: Live, cause: BaseException | None) -> None:
-        """The provider says that its connection is gone."""
-        if live is not self.live or live.ended:
-            return
-        if self.state != "open":
-            live.calls.fail(partial(self._lost_while_dialling, cause))
-            return
-        self.port = None
-        unanswered = self._tools.unanswered if self._tools is not None else frozenset()
-        error = partial(self._lost_error, cause, live.session.id)
-        retry = self.policy is not None and may_retry(cause)
-        self._to("reconnecting" if retry else "closed")
-        live.end("lost", error)
-        for call_id in sorted(unanswered):
-            self.history.append(
-                Item(
-                    type="tool_result",
-                    call_id=call_id,
-                    output='{"error":"the connection was lost before the tool had finished"}',
-                )
-            )
-        if retry:
-            self.spawn(self._restore(live, cause))
-        else:
-            self._gave_up(error(), live)
-            self.spawn(self._close_hook(live, "lost"))
-
-    def _lost_while_dialling(self, cause: BaseException | None) -> BaseException:
-        if isinstance(cause, ConnectError):
-            return cause
-        retry = may_retry(cause)
-        return ConnectError(
-            f"the connection ended before the session was ready: {cause or 'no reason given'}",
-            provider=self.provider,
-            retryable=retry,
-        )
-
-    def _lost_error(self, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:
-        code = getattr(cause, "code", None) or "connection_lost"
-        return ConnectionLostError(
-            f"the session ended: {cause or 'no reason given'}",
-            code=code if isinstance(code, str) else "connection_lost",
-            provider=self.provider,
-            session_id=session_id,
-            retryable=may_retry(cause),
-            close_code=getattr(cause, "close_code", None),
-        )
-
-    def _gave_up(self, error: VoiceError, live: Live | None) -> None:
-        held, lost = self._held.take()
-        if held or lost:
-            lost_ms = self._template.input_format.milliseconds(lost + sum(map(len, held)))
-            error.message = f"{error.message}; {lost_ms:.0f} ms of input audio were lost"
-        self._tasks.cancel()
-        self.tell(error)
-        session_id = live.session.id if live is not None else error.session_id
-        self.emitter.emit("close", Closed(error.code, error.message, False, session_id))
-
-    async def _restore(self, old: Live, cause: BaseException | None) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        self._stop_health()
-        self._backoff.lost(began)
-        self._tasks.cancel()
-        await self._close_hook(old, "lost")
-        while (delay := self._backoff.next_delay(loop.time(), random.random())) is not None:
-            shown = cause if isinstance(cause, Exception) else None
-            self.emitter.emit("reconnecting", Reconnecting(self._backoff.attempts, delay, shown))
-            await asyncio.sleep(delay / 1000)
-            try:
-                await self._dial(self._backoff.time_left(loop.time()) / 1000, {}, reconnected=True)
-            except VoiceError as failed:
-                cause = failed
-                if may_retry(failed):
-                    continue
-                break
-            await self._restored((loop.time() - began) * 1000)
-            return
-        self._to("closed")
-        self._gave_up(self._lost_error(cause, old.session.id), old)
-
-    async def _restored(self, outage_ms: float) -> None:
-        self._opened()
-        live = self.live
-        assert live is not None
-        self._health = asyncio.get_running_loop().call_later(
-            self._backoff.policy.healthy_ms / 1000, self._backoff.healthy
-        )
-        held, lost = self._held.take()
-        lost_ms = live.session.input_format.milliseconds(lost)
-        replayed = len(live.session.history) if "replay" in self.capabilities else 0
-        self.emitter.emit("reconnected", Reconnected(self._backoff.attempts, outage_ms, replayed, lost_ms))
-        for audio in held:
-            await self.send(audio)
-
-    def _stop_health(self) -> None:
-        if self._health is not None:
-            self._health.cancel()
-            self._health = None
+        self.restorer.plan_renewal(self.live)
 
     # Input audio.
 
@@ -482,7 +324,7 @@ class Runtime:
         """Hand one chunk to the provider, or hold it while reconnecting."""
         if self.port is None:
             if self.state == "reconnecting":
-                self._held.add(audio)
+                self.restorer.held.add(audio)
                 return
             raise self.not_connected("send")
         result = self.port(audio)
@@ -508,11 +350,11 @@ class Runtime:
         assert me is not None
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="vivavoce close")
-        self._tasks.spared.add(me)
+        self.tasks.spared.add(me)
         try:
             await asyncio.shield(self._closing)
         finally:
-            self._tasks.spared.discard(me)
+            self.tasks.spared.discard(me)
 
     async def _close(self) -> None:
         try:
@@ -523,7 +365,7 @@ class Runtime:
             live, opened = self.live, self.state in ("open", "reconnecting")
             self.port = None
             if opened:
-                self._to("closed")
+                self.to("closed")
             for stream in tuple(self.speeches):
                 stream._end("cancelled")
             self.pending.fail(self.closed_error)
@@ -531,13 +373,13 @@ class Runtime:
                 live.end("cancelled", self.closed_error)
             if self._aside is not None:
                 self._aside.end("cancelled", self.closed_error)
-            await self._tasks.stop(CLOSE_DEADLINE)
+            await self.tasks.stop(CLOSE_DEADLINE)
             for one in (live, self._aside):
                 if one is not None and self.relay.implements("close"):
-                    await self._close_hook(one, "closed")
+                    await self.close_hook(one, "closed")
             self._aside = None
-            self._held.take()
-            self._stop_health()
+            self.restorer.held.take()
+            self.restorer.stop_timers()
             if opened:
                 self.emitter.emit(
                     "close",
@@ -545,11 +387,11 @@ class Runtime:
                         "closed", "closed by the app", True, live.session.id if live is not None else None
                     ),
                 )
-            await self.emitter.finish(CLOSE_DEADLINE, self._tasks.spared)
+            await self.emitter.finish(CLOSE_DEADLINE, self.tasks.spared)
         finally:
             self._closing = None
 
-    async def _close_hook(self, live: Live, reason: str) -> None:
+    async def close_hook(self, live: Live, reason: str) -> None:
         await finish(
             self.relay.call("close", live.context, reason),
             CLOSE_DEADLINE,

@@ -179,7 +179,7 @@ def tool(
     """
 
     def make(function: Callable[..., Any]) -> Tool:
-        own_name: str = name or getattr(function, "__name__", "")
+        own_name = name or str(getattr(function, "__name__", ""))
         arguments = _arguments_type(own_name, function)
         text, about = _describe(function)
         schema = _schema(own_name, arguments, about)

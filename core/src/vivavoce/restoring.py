@@ -1,0 +1,157 @@
+"""What happens when an open session is lost: give up, or restore it and say what could not be."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vivavoce.errors import ConnectionLostError, VoiceError
+from vivavoce.events import Closed, Reconnected, Reconnecting
+from vivavoce.flow import HeldAudio
+from vivavoce.items import Item
+from vivavoce.live import Live
+from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
+
+if TYPE_CHECKING:
+    from vivavoce.session import Runtime
+
+__all__ = ["Restorer"]
+
+HELD_MS = 2_000
+"""Input audio kept while reconnecting: the newest two seconds."""
+_RENEW_BEFORE = 60.0
+_RENEW_RETRY = 1.0
+_LOST_CALL = '{"error":"the connection was lost before the tool had finished"}'
+
+
+class Restorer:
+    """The reconnect policy of one voice, its outages, and the audio it holds meanwhile."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.policy: ReconnectPolicy | None = None
+        self.backoff = Backoff(ReconnectPolicy())
+        self.held = HeldAudio(runtime.template.input_format.bytes_for(HELD_MS))
+        self._health: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.TimerHandle | None = None
+
+    def set_policy(self, policy: ReconnectPolicy | None) -> None:
+        self.policy = policy
+        if policy is not None and policy != self.backoff.policy:
+            self.backoff = Backoff(policy)
+
+    def plan_renewal(self, live: Live, delay: float | None = None) -> None:
+        """Move to a new session before the service ends this one, when nobody is speaking."""
+        if self.policy is None or live.session.expires_at is None:
+            return
+        if delay is None:
+            delay = max(_RENEW_RETRY, live.session.expires_at - time.time() - _RENEW_BEFORE)
+        self._renewal = asyncio.get_running_loop().call_later(delay, self._renew, live)
+
+    def _renew(self, live: Live) -> None:
+        if live is not self._runtime.live or live.ended or self.policy is None:
+            return
+        if (
+            live.replies.running() is not None
+            or live.speech
+            or (self._runtime.tools is not None and self._runtime.tools.unanswered)
+        ):
+            self.plan_renewal(live, _RENEW_RETRY)
+        else:
+            self.lost(
+                live,
+                ConnectionLostError(
+                    "the service's session limit is near; going on in a new session", code="session_expiring"
+                ),
+            )
+
+    def lost(self, live: Live, cause: BaseException | None) -> None:
+        """The provider of an open session says that its connection is gone."""
+        self._runtime.port = None
+        unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
+        error = partial(self._lost_error, cause, live.session.id)
+        retry = self.policy is not None and may_retry(cause)
+        self._runtime.to("reconnecting" if retry else "closed")
+        live.end("lost", error)
+        for call_id in sorted(unanswered):
+            self._runtime.history.append(
+                Item(
+                    type="tool_result",
+                    call_id=call_id,
+                    output=_LOST_CALL,
+                )
+            )
+        if retry:
+            self._runtime.spawn(self._restore(live, cause))
+        else:
+            self._gave_up(error(), live)
+            self._runtime.spawn(self._runtime.close_hook(live, "lost"))
+
+    def _lost_error(self, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:
+        code = getattr(cause, "code", None) or "connection_lost"
+        return ConnectionLostError(
+            f"the session ended: {cause or 'no reason given'}",
+            code=code if isinstance(code, str) else "connection_lost",
+            provider=self._runtime.provider,
+            session_id=session_id,
+            retryable=may_retry(cause),
+            close_code=getattr(cause, "close_code", None),
+        )
+
+    def _gave_up(self, error: VoiceError, live: Live | None) -> None:
+        held, lost = self.held.take()
+        if held or lost:
+            lost_ms = self._runtime.template.input_format.milliseconds(lost + sum(map(len, held)))
+            error.message = f"{error.message}; {lost_ms:.0f} ms of input audio were lost"
+        self._runtime.tasks.cancel()
+        self._runtime.tell(error)
+        session_id = live.session.id if live is not None else error.session_id
+        self._runtime.emitter.emit("close", Closed(error.code, error.message, False, session_id))
+
+    async def _restore(self, old: Live, cause: BaseException | None) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.stop_timers()
+        self.backoff.lost(began)
+        self._runtime.tasks.cancel()
+        await self._runtime.close_hook(old, "lost")
+        while (delay := self.backoff.next_delay(loop.time(), random.random())) is not None:
+            shown = cause if isinstance(cause, Exception) else None
+            self._runtime.emitter.emit("reconnecting", Reconnecting(self.backoff.attempts, delay, shown))
+            await asyncio.sleep(delay / 1000)
+            try:
+                await self._runtime.dial(self.backoff.time_left(loop.time()) / 1000, {}, reconnected=True)
+            except VoiceError as failed:
+                cause = failed
+                if may_retry(failed):
+                    continue
+                break
+            await self._restored((loop.time() - began) * 1000)
+            return
+        self._runtime.to("closed")
+        self._gave_up(self._lost_error(cause, old.session.id), old)
+
+    async def _restored(self, outage_ms: float) -> None:
+        self._runtime.opened()
+        live = self._runtime.live
+        assert live is not None
+        self._health = asyncio.get_running_loop().call_later(
+            self.backoff.policy.healthy_ms / 1000, self.backoff.healthy
+        )
+        held, lost = self.held.take()
+        lost_ms = live.session.input_format.milliseconds(lost)
+        replayed = len(live.session.history) if "replay" in self._runtime.capabilities else 0
+        self._runtime.emitter.emit(
+            "reconnected", Reconnected(self.backoff.attempts, outage_ms, replayed, lost_ms)
+        )
+        for audio in held:
+            await self._runtime.send(audio)
+
+    def stop_timers(self) -> None:
+        for timer in (self._health, self._renewal):
+            if timer is not None:
+                timer.cancel()
+        self._health = self._renewal = None
