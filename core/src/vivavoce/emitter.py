@@ -68,7 +68,7 @@ class _Entry:
         self.listener = listener
         self.once = once
         self.active = True
-        call = getattr(type(listener), "__call__", None)  # an object with an async __call__ is async, too
+        call = getattr(type(listener), "__call__", None)  # noqa: B004 - is it async?
         self.is_async = inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(call)
         self.queue: _Queue | None = None
         self.task: asyncio.Task[None] | None = None
