@@ -115,7 +115,7 @@ def manifests() -> list[Path]:
 
 def find_missing_compiler() -> str | None:
     """One line that says what the compiled engines lack here, or `None`."""
-    if all(any(VENV.glob(f"lib/python*/site-packages/{package}")) for package in COMPILED.values()):
+    if all(any(VENV.glob(f"lib/python*/site-packages/{package}*")) for package in COMPILED.values()):
         return None
     compiler = next(filter(shutil.which, [os.environ.get("CC") or "cc", "gcc", "clang"]), None)
     headers = Path(sysconfig.get_path("include")) / "Python.h"

@@ -17,8 +17,8 @@ for candidate in ${PYTHON:-"${VENV:-.venv}/bin/python" python3 python3.13 python
 done
 
 if [ -z "$found" ]; then
-    version=$("${PYTHON:-python3}" --version 2>&1 || true)
-    echo "setup: Python 3.11 or newer is needed and '${PYTHON:-python3}' gives '${version:-nothing}':" \
+    version=$("${PYTHON:-python3}" --version 2>/dev/null || echo missing)
+    echo "setup: Python 3.11 or newer is needed, and ${PYTHON:-python3} is $version:" \
         "install one, then 'make PYTHON=/path/to/python3 ...'" >&2
     exit 1
 fi

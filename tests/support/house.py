@@ -15,7 +15,7 @@ CORE = ROOT / "core" / "src"
 # Layers of the core, first to last: a module may import from its own layer and those before it, at any time.
 # Every module stands here; a package stands for the modules in it.
 LAYERS: dict[str, list[str]] = {
-    "values": ["redaction", "errors", "events", "items", "audio", "config"],
+    "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
     "decisions": ["lifecycle", "turns", "flow", "reconnect", "tools", "calls"],
     "contracts": ["provider", "hookspecs"],
     "runtime": ["relay", "emitter", "streams", "registry", "loading", "session"],
