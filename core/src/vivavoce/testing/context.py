@@ -32,16 +32,20 @@ class RecordingContext:
 
     @property
     def config(self) -> Any:
+        """The provider's config, as given."""
         return self._config
 
     @property
     def session(self) -> Session:
+        """The session, as given, and as the provider has filled it in."""
         return self._session
 
     def emit(self, event: Event | VoiceError) -> None:
+        """Record an event."""
         self.events.append(event)
 
     def lost(self, cause: VoiceError | BaseException | None = None) -> None:
+        """Record a loss and its cause."""
         self.losses.append(cause)
 
     def of(self, kind: type[E]) -> list[E]:

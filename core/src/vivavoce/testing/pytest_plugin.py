@@ -19,7 +19,7 @@ import pytest_asyncio
 from vivavoce.testing.clock import VirtualClock, current_clock
 from vivavoce.testing.leaks import LeakGuard
 
-__all__ = ["clock", "no_leaks"]
+__all__ = ["clock", "no_leaks", "pytest_asyncio_loop_factories", "pytest_configure"]
 
 LoopFactories = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 

@@ -68,19 +68,23 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     def attach(self, voice: Any) -> None:
+        """Remember the voice."""
         self._record("attach", voice)
         self.voice = voice
 
     @hookimpl
     def on(self, event: str, listener: Callable[..., Any]) -> None:
+        """Record the listener."""
         self._record("on", event, listener)
 
     @hookimpl
     def off(self, event: str, listener: Callable[..., Any]) -> None:
+        """Record that the listener is gone."""
         self._record("off", event, listener)
 
     @hookimpl
     async def connect(self, context: Context, options: Mapping[str, Any]) -> None:
+        """Begin a session: name it, and tell its settings."""
         self._disconnect()
         self.contexts.append(context)
         self._record("connect", dict(options))
@@ -95,6 +99,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     def send(self, context: Context, audio: bytes) -> Awaitable[None] | None:
+        """Hear the audio; hold the caller back while stalled."""
         self._record("send", audio)
         step = self.script.next("send")
         if step is not None:
@@ -103,6 +108,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def answer(self, context: Context, options: Mapping[str, Any]) -> Any:
+        """Begin the next of `replies` and return its id."""
         self._record("answer", dict(options))
 
         def begin() -> str:
@@ -113,6 +119,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def close(self, context: Context, reason: str) -> None:
+        """End the session and its replies."""
         self._record("close", reason)
         if self.contexts and context is self.context:
             self._disconnect()
@@ -120,6 +127,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def interrupt(self, context: Context, interruption: Interruption) -> Any:
+        """End the reply, if the interruption cancels."""
         self._record("interrupt", interruption)
 
         def stop() -> None:
@@ -131,6 +139,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def commit_input(self, context: Context) -> Any:
+        """Make pending audio an item of the user."""
         self._record("commit_input")
 
         def commit() -> None:
@@ -142,17 +151,20 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def clear_input(self, context: Context) -> Any:
+        """Forget pending audio."""
         self._record("clear_input")
         self._pending_audio = False
         return await self._perform("clear_input", context, (), lambda: None)
 
     @hookimpl
     async def send_text(self, context: Context, text: str, role: str) -> Any:
+        """Record the text."""
         self._record("send_text", text, role)
         return await self._perform("send_text", context, (text, role), lambda: self._check(context))
 
     @hookimpl
     async def return_tool_result(self, context: Context, call_id: str, output: str) -> Any:
+        """Keep the output in `tool_results`."""
         self._record("return_tool_result", call_id, output)
 
         def keep() -> None:
@@ -163,6 +175,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def update_config(self, context: Context, changes: Mapping[str, Any]) -> Any:
+        """Acknowledge."""
         self._record("update_config", dict(changes))
 
         def acknowledge() -> None:
@@ -174,6 +187,7 @@ class ScriptedProvider(ScriptedService):
     async def speak(
         self, context: Context, text: str | AsyncIterator[str], options: Mapping[str, Any]
     ) -> Any:
+        """Speak: 100 ms a word, a word a chunk."""
         self._record("speak", text, dict(options))
 
         def say() -> Speech:
@@ -183,6 +197,7 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def listen(self, context: Context, audio: AsyncIterator[bytes], options: Mapping[str, Any]) -> Any:
+        """Hear all of the audio and return `transcript`."""
         self._record("listen", dict(options))
         async for chunk in audio:
             self.heard += chunk
@@ -190,17 +205,20 @@ class ScriptedProvider(ScriptedService):
 
     @hookimpl
     async def get_speakers(self, context: Context) -> Any:
+        """Name two voices."""
         self._record("get_speakers")
         speakers = (SpeakerInfo("alma", language="en"), SpeakerInfo("bruno", language="de"))
         return await self._perform("get_speakers", context, (), lambda: speakers)
 
     @hookimpl
     async def get_listener(self, context: Context) -> Any:
+        """Say that speech to text is there."""
         self._record("get_listener")
         return await self._perform("get_listener", context, (), lambda: ListenerInfo(enabled=True))
 
     @hookimpl
     async def send_event(self, context: Context, type: str, fields: Mapping[str, Any]) -> Any:
+        """Record the message."""
         self._record("send_event", type, dict(fields))
         return await self._perform("send_event", context, (type, fields), lambda: self._check(context))
 
@@ -240,7 +258,6 @@ class ScriptedProvider(ScriptedService):
         return await result if inspect.isawaitable(result) else result
 
     async def _chunks(self, context: Context, text: str | AsyncIterator[str]) -> AsyncIterator[bytes]:
-        """Speak 100 ms a word, a word a chunk."""
         format = context.session.output_format
         parts = _one(text) if isinstance(text, str) else text
         async for part in parts:

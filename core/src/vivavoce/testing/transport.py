@@ -211,7 +211,7 @@ class _Line:
 
 
 class MemoryEnd:
-    """One end of a `memory_pair`. `faults` are those of what this end sends; they may be replaced at any time."""
+    """One end of a `memory_pair`."""
 
     def __init__(self, name: str, outgoing: _Line, incoming: _Line) -> None:
         self.name = name
@@ -227,6 +227,7 @@ class MemoryEnd:
 
     @property
     def faults(self) -> Faults:
+        """What happens to what this end sends; may be replaced at any time."""
         return self._outgoing.faults
 
     @faults.setter
