@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from faults.leaks import leak_guard
 from faults.proxies import HttpProxy, SocksProxy
+from faults.recorder import Recorder
 from faults.server import FaultServer, Peer, PeerGone, refusing_port
 
-__all__ = ["FaultServer", "HttpProxy", "Peer", "PeerGone", "SocksProxy", "leak_guard", "refusing_port"]
+__all__ = [
+    "FaultServer",
+    "HttpProxy",
+    "Peer",
+    "PeerGone",
+    "Recorder",
+    "SocksProxy",
+    "leak_guard",
+    "refusing_port",
+]

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 __all__ = ["leak_guard"]
 
@@ -23,10 +24,10 @@ def _descriptors() -> dict[str, str]:
     return found
 
 
-def _held() -> tuple[set[asyncio.Task[object]], dict[str, str], set[str]]:
+def _held() -> tuple[set[asyncio.Task[Any] | None], dict[str, str], set[str]]:
     # The loop's own executor keeps its threads, whoever used it.
     threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
-    return asyncio.all_tasks(), _descriptors(), threads
+    return asyncio.all_tasks() - {asyncio.current_task()}, _descriptors(), threads
 
 
 @asynccontextmanager

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
+import itertools
 import socket
 import ssl as ssl_module
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 from vivavoce.errors import ConfigError, ConnectError
 from websockets.headers import build_authorization_basic, build_host
@@ -25,6 +27,9 @@ except ImportError:
 from vivavoce_openai_realtime.transports.errors import proxy_refused
 
 __all__ = ["dial", "find_proxy", "tls_context"]
+
+# What getaddrinfo gives: family, type, protocol, canonical name, address.
+_Address = tuple[int, int, int, str, Any]
 
 # RFC 8305, 5: the recommended delay before the next address is tried beside the first.
 _ATTEMPT_DELAY = 0.25
@@ -77,13 +82,9 @@ async def dial(
         await _connect(protocol, uri.host, uri.port, ssl=ssl, server_hostname=name)
     elif proxy.scheme.startswith("socks"):
         sock = await _through_socks(proxy, uri)
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: protocol, sock=sock, ssl=ssl, server_hostname=name
-            )
-        except BaseException:
-            sock.close()
-            raise
+        await asyncio.get_running_loop().create_connection(
+            lambda: protocol, sock=sock, ssl=ssl, server_hostname=name
+        )
     else:
         await _through_http(protocol, proxy, uri, ssl=ssl, server_hostname=name)
 
@@ -96,17 +97,77 @@ async def _connect(
     ssl: ssl_module.SSLContext | None,
     server_hostname: str | None,
 ) -> asyncio.Transport:
-    delay: float | None = _ATTEMPT_DELAY
+    loop = asyncio.get_running_loop()
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        pass
+        # create_connection takes the socket over before its first await, so it closes it, whatever comes.
+        sock = await _race(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        transport, _ = await loop.create_connection(
+            lambda: protocol, sock=sock, ssl=ssl, server_hostname=server_hostname
+        )
     else:
-        delay = None  # one address: nothing to race
-    transport, _ = await asyncio.get_running_loop().create_connection(
-        lambda: protocol, host, port, ssl=ssl, server_hostname=server_hostname, happy_eyeballs_delay=delay
-    )
+        transport, _ = await loop.create_connection(
+            lambda: protocol, host, port, ssl=ssl, server_hostname=server_hostname
+        )
     return transport
+
+
+async def _race(addresses: Sequence[_Address]) -> socket.socket:
+    """Connect to the address that answers first, each begun a moment after the one before (RFC 8305).
+
+    asyncio has this too, but up to 3.12 at least leaves the winner's socket open when it is cancelled in the turn of
+    the victory.
+    """
+    if len(addresses) == 1:
+        return await _attempt(addresses[0])
+    waiting = _alternate(addresses)
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    failures: list[BaseException] = []
+    winner: asyncio.Task[socket.socket] | None = None
+    try:
+        running: set[asyncio.Task[socket.socket]] = set()
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.create_task(_attempt(waiting.pop(0))))
+                attempts |= running
+            pause = _ATTEMPT_DELAY if waiting else None
+            done, running = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in done:
+                failure = attempt.exception()
+                if failure is None:
+                    winner = attempt
+                    return attempt.result()
+                failures.append(failure)
+    finally:
+        for attempt in attempts:
+            lost = attempt is not winner and not attempt.cancel() and not attempt.cancelled()
+            if lost and attempt.exception() is None:
+                attempt.result().close()
+    if len({type(failure) for failure in failures}) == 1:
+        raise failures[0]
+    raise OSError("; ".join(str(failure) for failure in failures))
+
+
+def _alternate(addresses: Sequence[_Address]) -> list[_Address]:
+    """Address families in turn, so that a broken one delays by one attempt only; else in the system's order."""
+    families: dict[int, list[_Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    rounds = itertools.zip_longest(*families.values())
+    return [address for turn in rounds for address in turn if address is not None]
+
+
+async def _attempt(address: _Address) -> socket.socket:
+    family, kind, proto, _, where = address
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _through_socks(proxy: Proxy, uri: WebSocketURI) -> socket.socket:

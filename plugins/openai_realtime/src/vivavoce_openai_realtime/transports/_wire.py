@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, cast
 
@@ -40,6 +41,8 @@ logger = logging.getLogger("vivavoce.websocket")
 
 # One second of base64 audio at 24 kHz: enough to keep a socket busy, little enough to stay fresh.
 _HIGH_WATER = 64 * 1024
+# What the kernel may hold beside it. Below that, filling a socket as fast as it goes costs visibly more CPU.
+_MOST_UNSENT = 1024 * 1024
 _LINGER = 2.0
 _LONGEST_REASON = 123  # RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code
 _TEXT = Opcode.TEXT
@@ -65,6 +68,14 @@ class _Room:
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._wire._room_again().__await__()
+
+
+def _limit_unsent(transport: asyncio.BaseTransport) -> None:
+    """Keep what the peer does not read out of the kernel, which may take megabytes: a minute of speech, gone stale."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
+    sock = transport.get_extra_info("socket")
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, _MOST_UNSENT)
 
 
 def _ignore(data: bytes | bytearray) -> None:
@@ -150,6 +161,7 @@ class Wire(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._connected = True
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        _limit_unsent(transport)
         self._protocol.send_request(self._request)
         self._flush()
 

@@ -105,7 +105,7 @@ def http_refused(
 ) -> ConnectError:
     """The error for an HTTP answer that is no upgrade; its text holds the first 500 characters of `body`."""
     said = " ".join(body[: 4 * _LONGEST_BODY].decode("utf-8", "replace").split())
-    said = f": {said[:_LONGEST_BODY]}" if said else "."
+    said = f": {said[:_LONGEST_BODY].rstrip('.')}." if said else "."
     wait = f" It asks to wait {retry_after} s." if retry_after else ""
     text = f"{target} refused the connection with HTTP {status} {phrase}".rstrip() + said + wait
     if status in (401, 403):
@@ -219,7 +219,7 @@ def _tls_refused(exc: ssl.SSLCertVerificationError, target: str) -> VoiceError:
 
 def _tls_failed(exc: ssl.SSLError, target: str) -> VoiceError:
     return ConnectError(
-        f"TLS with {target} failed: {exc.reason or _plain(exc)}. Check that the port speaks TLS (wss, not ws) and no "
+        f"TLS with {target} failed: {getattr(exc, 'reason', None) or _plain(exc)}. Check that the port speaks TLS (wss, not ws) and no "
         "middlebox is in between.",
         code="tls",
         # The stream's end in mid-handshake says nothing about the next try.
