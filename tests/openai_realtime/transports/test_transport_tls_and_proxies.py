@@ -100,11 +100,12 @@ async def test_tls_connections_that_end(
 
     async def script(peer: Peer) -> None:
         await peer.accept()
-        await peer.send("last")
+        await peer.receive()
         getattr(peer, end)()
 
     async with FaultServer(script, ssl=server_tls()) as server:
         transport = await open_websocket(server.url, recorder, ssl=client_tls)
+        transport.write(b"end it")
         assert (await recorder.until_lost()).close_code == 1006
         await transport.close()
 
@@ -161,7 +162,7 @@ async def test_through_an_http_proxy(
         (b"HTTP/1.0 403 Forbidden\r\n\r\n", 403, "proxy=None"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", None, "no HTTP"),
         (b"x" * 20_000, None, "no HTTP"),
-        (b"HTTP/1.1 200 ", None, "closed"),
+        (b"HTTP/1.1 200 ", None, "cannot be used"),
     ],
 )
 async def test_a_proxy_that_refuses(answer: bytes, status: int | None, words: str) -> None:

@@ -51,7 +51,10 @@ _OPEN = State.OPEN
 
 @attrs.define(frozen=True)
 class Timing:
-    """Deadlines, in seconds. `ping_interval=None`: no keepalive."""
+    """Deadlines, in seconds. `ping_interval=None`: no keepalive.
+
+    The next ping waits until the one before was judged: a `ping_timeout` above `ping_interval` sets the pace.
+    """
 
     ping_interval: float | None = 20.0
     ping_timeout: float = 20.0
