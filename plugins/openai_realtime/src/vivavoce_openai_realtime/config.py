@@ -1,0 +1,153 @@
+"""The options of the `openai-realtime` provider, checked one by one before anything is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import ssl as ssl_module
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import attrs
+from vivavoce.config import CommonConfig, nearest
+from vivavoce.errors import ConfigError
+from vivavoce.redaction import remember_secret
+
+from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
+
+__all__ = ["OpenAIRealtimeConfig"]
+
+TransportName = Literal["websocket"]
+
+
+def bad(option: str, value: object, allowed: str, meant: str | None = None) -> ConfigError:
+    """The error of an option: its name, its value, what is allowed, and what was probably meant."""
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    return ConfigError(f"{option}={value!r}: give {allowed}{hint}", option=option, provider="openai-realtime")
+
+
+def _one_of(*allowed: str) -> Any:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and value not in allowed:
+            meant = nearest(value, allowed) if isinstance(value, str) else None
+            raise bad(attribute.name, value, " or ".join(map(repr, allowed)), meant)
+
+    return check
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if attribute.name == "ping_interval" and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        none = ", or None for no pings" if attribute.name == "ping_interval" else ""
+        raise bad(attribute.name, value, f"a positive number of seconds{none}")
+
+
+def _bytes(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
+        raise bad(attribute.name, value, "a number of bytes, 1024 or more")
+
+
+def _context(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, ssl_module.SSLContext):
+        raise bad(attribute.name, value, "an ssl.SSLContext, or None for the system's roots")
+
+
+def _proxy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, bool | str):
+        raise bad(attribute.name, value, "a proxy's URL, True (the system's) or None (no proxy)")
+
+
+def _headers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+    ):
+        # Values may be credentials, so they are not shown.
+        raise ConfigError(
+            f"{attribute.name}: give a dict of text to text",
+            option=attribute.name,
+            provider="openai-realtime",
+        )
+
+
+def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise bad(attribute.name, value, "text")
+
+
+def _as_dialect(value: object) -> Dialect | None:
+    if value is None or isinstance(value, Dialect):
+        return value
+    name = value.strip().lower().replace("_", "-") if isinstance(value, str) else ""
+    if name not in DIALECTS:
+        raise bad("dialect", value, f"{', '.join(map(repr, DIALECTS))} or a Dialect", nearest(name, DIALECTS))
+    return DIALECTS[name]
+
+
+@attrs.frozen(kw_only=True)
+class OpenAIRealtimeConfig(CommonConfig):
+    """Every option, with its default. Times are in seconds. See docs/reference/openai-realtime.md."""
+
+    dialect: Dialect | None = attrs.field(default=None, converter=_as_dialect)
+    transport: TransportName = attrs.field(default="websocket", validator=_one_of(*get_args(TransportName)))
+    auth: Auth | None = attrs.field(default=None, validator=_one_of(*get_args(Auth)))
+    headers: Mapping[str, str] = attrs.field(factory=dict, validator=_headers, repr=False)
+    organization: str | None = attrs.field(default=None, validator=_text)
+    project: str | None = attrs.field(default=None, validator=_text)
+    safety_identifier: str | None = attrs.field(default=None, validator=_text)
+    api_version: str | None = attrs.field(default=None, validator=_text)
+    deployment: str | None = attrs.field(default=None, validator=_text)
+    call_id: str | None = attrs.field(default=None, validator=_text)
+    proxy: str | bool | None = attrs.field(default=True, validator=_proxy, repr=False)
+    ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_context)
+    server_hostname: str | None = attrs.field(default=None, validator=_text)
+    compression: Literal["deflate"] | None = attrs.field(default=None, validator=_one_of("deflate"))
+    max_size: int = attrs.field(default=16 * 1024 * 1024, validator=_bytes)
+    ping_interval: float | None = attrs.field(default=20.0, validator=_seconds)
+    ping_timeout: float = attrs.field(default=20.0, validator=_seconds)
+    write_deadline: float = attrs.field(default=20.0, validator=_seconds)
+
+    def spoken(self, default: Dialect) -> Dialect:
+        """The dialect to speak, with the way to authenticate that was chosen."""
+        dialect = self.dialect or default
+        return dataclasses.replace(dialect, auth=self.auth) if self.auth is not None else dialect
+
+    def key(self, dialect: Dialect) -> str | None:
+        """The credential: from the config, else from the environment. Raises `ConfigError` if there is none."""
+        if dialect.auth == "none":
+            return None
+        found = self.api_key or next(
+            (v for name in dialect.key_variables if (v := os.environ.get(name, "").strip())), None
+        )
+        if not found:
+            names = " or ".join(dialect.key_variables)
+            raise ConfigError(
+                f"no API key for the dialect {dialect.name!r}: set {names}, or give api_key=",
+                option="api_key",
+                code="missing_credential",
+                provider="openai-realtime",
+            )
+        remember_secret(found)
+        return found
+
+    def address(self, dialect: Dialect) -> str:
+        """The URL to dial. Raises `ConfigError` for one that cannot be."""
+        names = ("url", "model", "call_id", "api_version", "deployment")
+        try:
+            return dialect.url(
+                {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+            )
+        except ValueError as wrong:
+            raise ConfigError(
+                f"url={self.url!r}: {wrong}", option="url", provider="openai-realtime"
+            ) from wrong
+
+    def request_headers(self, dialect: Dialect, key: str | None) -> dict[str, str]:
+        """The headers of the upgrade, credential included: never log them."""
+        headers = dialect.request_headers(key)
+        named = {
+            "OpenAI-Organization": self.organization,
+            "OpenAI-Project": self.project,
+            "OpenAI-Safety-Identifier": self.safety_identifier,
+        }
+        return headers | {name: value for name, value in named.items() if value} | dict(self.headers)

@@ -1,0 +1,345 @@
+"""One connection: feeds the protocol with frames, turns what it says into core events, and sends what it wants said.
+
+Plain code between a transport and a `Context`; it waits only in `request`, for the service's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from vivavoce import events as core
+from vivavoce.audio import alaw_to_pcm16, pcm16_to_alaw, pcm16_to_ulaw, ulaw_to_pcm16
+from vivavoce.errors import (
+    AuthenticationError,
+    ConnectError,
+    ConnectionLostError,
+    ProtocolError,
+    ProviderError,
+    QuotaError,
+    VoiceError,
+)
+from vivavoce.provider import Context
+from vivavoce.trace import Trace
+
+from vivavoce_openai_realtime import shapes
+from vivavoce_openai_realtime.protocol import events
+from vivavoce_openai_realtime.protocol.client import ClientProtocol
+from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
+from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
+from vivavoce_openai_realtime.transports.base import Transport
+
+__all__ = ["Link"]
+
+logger = logging.getLogger("vivavoce.openai_realtime")
+
+_AUTHENTICATION = frozenset(
+    {
+        "invalid_api_key",
+        "invalid_authentication",
+        "authentication_error",
+        "unauthorized",
+        "incorrect_api_key",
+        "expired_api_key",
+    }
+)
+_QUOTA = frozenset(
+    {
+        "insufficient_quota",
+        "account_deactivated",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "quota_exceeded",
+    }
+)
+_BENIGN = frozenset({"response_cancel_not_active"})
+_MIN_APPEND_MS = 20
+_DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
+_ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
+
+
+def refusal(detail: ErrorDetail) -> ProviderError:
+    """A refused request, in the service's words."""
+    return ProviderError(
+        given(detail.message) or f"the service refused a request ({given(detail.code) or 'no code'})",
+        code=given(detail.code) or given(detail.type),
+        param=given(detail.param),
+        event_id=given(detail.event_id),
+    )
+
+
+def fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
+    """An error that ended the session, or kept it from beginning."""
+    code = given(detail.code) or given(detail.type) or "connect"
+    text = f"{given(detail.message) or 'the service ended the session'} ({code})"
+    if code in _AUTHENTICATION or close_code == 3000:
+        return AuthenticationError(f"{text}; check the API key", code=code, close_code=close_code)
+    if code in _QUOTA or code.startswith("rate_limit"):
+        return QuotaError(f"{text}; check the account's plan and limits", code=code, close_code=close_code)
+    return ConnectError(text, code=code, close_code=close_code, retryable=code == "session_expired")
+
+
+class Link:
+    """The receiver of one transport. `context` is the session's; after it ended, its `emit` does nothing."""
+
+    def __init__(self, protocol: ClientProtocol, context: Context, trace: Trace | None) -> None:
+        self.protocol = protocol
+        self.transport: Transport | None = None
+        self.raw = False
+        """Someone listens to raw messages."""
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._context = context
+        self._trace = trace
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._transcribed = False
+        self._decode: Callable[[bytes], bytes] | None = None
+        self._encode: Callable[[bytes], bytes] | None = None
+        self._small = bytearray()
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._least = 960
+        self._parts: dict[str, dict[int, str]] = {}
+        self._replies = asyncio.Event()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            events.Audio: self._audio,
+            events.TextDelta: self._text,
+            events.TextFinal: self._final,
+            events.SessionReady: self._session_ready,
+            events.SessionUpdated: self._session_updated,
+            events.RequestFailed: self._failed,
+            events.ServerError: self._server_error,
+            events.SpeechStarted: lambda e: context.emit(core.SpeechStarted(e.item_id, e.at_ms)),
+            events.SpeechStopped: lambda e: context.emit(core.SpeechStopped(e.item_id, e.at_ms)),
+            events.Committed: self._committed,
+            events.Cleared: self._answered,
+            events.ItemAdded: self._item_added,
+            events.ItemRetrieved: self._answered,
+            events.ItemTruncated: self._answered,
+            events.ItemDeleted: self._answered,
+            events.ResponseStarted: self._response_started,
+            events.ResponseFinished: self._response_finished,
+            events.ToolCallReady: self._tool_call,
+            events.TranscriptFailed: self._transcript_failed,
+            Malformed: self._malformed,
+        }
+
+    # The transport's side.
+
+    def receive_text(self, data: bytes | bytearray) -> None:
+        if self.raw or self._trace is not None:
+            self._observe(bytes(data))
+        for event in self.protocol.receive_text(data):
+            handler = self._handlers.get(type(event))
+            if handler is not None:
+                handler(event)
+
+    def receive_binary(self, data: bytes | bytearray) -> None:
+        for event in self.protocol.receive_binary(bytes(data)):
+            self._malformed(event)
+
+    def connection_lost(self, cause: ConnectionLostError) -> None:
+        closed = [e for e in self.protocol.receive_eof(cause.close_code) if isinstance(e, events.Closed)]
+        detail = closed[0].error if closed else None
+        error: VoiceError = cause if detail is None else self._ended(detail, cause)
+        if not self.ready.done():
+            self.ready.set_exception(error if isinstance(error, ConnectError) else _not_ready(cause))
+            self.ready.exception()  # whoever waits still gets it; nobody may, when connect was cancelled
+        for future in self._waiting.values():
+            if not future.done():
+                future.cancel()
+        self._waiting.clear()
+        self._context.lost(error)
+
+    def _ended(self, detail: ErrorDetail, cause: ConnectionLostError) -> VoiceError:
+        """The error before the close is the reason for it, when it is one of those that end sessions."""
+        error = fatal(detail, cause.close_code)
+        if (
+            isinstance(error, AuthenticationError | QuotaError)
+            or error.code == "session_expired"
+            or not self.ready.done()
+        ):
+            return error
+        return cause
+
+    def _observe(self, data: bytes) -> None:
+        if self._trace is not None:
+            self._trace.frame("received", data)
+        message = decode_mapping(data) if self.raw else None
+        if isinstance(message, dict) and isinstance(message.get("type"), str):
+            self._context.emit(core.ProviderMessage(message["type"], message))
+
+    # The service's side: one handler an event.
+
+    def _audio(self, event: events.Audio) -> None:
+        audio = event.audio if self._decode is None else self._decode(event.audio)
+        self._context.emit(core.Speaking(audio, event.response_id, event.item_id))
+
+    def _text(self, event: events.TextDelta) -> None:
+        role: Any = event.role
+        self._context.emit(core.Writing(event.text, role, event.item_id, event.response_id))
+
+    def _final(self, event: events.TextFinal) -> None:
+        # An item may have several parts: its final text is all that are final so far.
+        parts = self._parts.setdefault(event.item_id, {})
+        parts[event.content_index] = event.text
+        if len(self._parts) > 256:
+            del self._parts[next(iter(self._parts))]
+        role: Any = event.role
+        text = "".join(parts[index] for index in sorted(parts))
+        self._context.emit(core.Writing(text, role, event.item_id, event.response_id, final=True))
+        used = shapes.usage(event.usage)
+        if used is not None:
+            self._context.emit(used)
+
+    def _transcript_failed(self, event: events.TranscriptFailed) -> None:
+        self._context.emit(core.Writing("", "user", event.item_id, final=True))
+        self._context.emit(refusal(event.error))
+
+    def _session_ready(self, event: events.SessionReady) -> None:
+        self._read_session(event.config)
+        self._context.emit(core.SessionCreated(event.session_id, event.expires_at, event.config))
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _session_updated(self, event: events.SessionUpdated) -> None:
+        self._read_session(event.config)
+        expires_at = self._context.session.expires_at
+        self._context.emit(core.SessionUpdated(self.protocol.session_id, expires_at, event.config))
+        self._answered(event)
+
+    def _read_session(self, config: dict[str, Any]) -> None:
+        input, output = self.protocol.input_format, self.protocol.output_format
+        self._transcribed = shapes.read_session(self._context.session, config, input, output)
+        self._decode, self._encode = _DECODE.get(output.type), _ENCODE.get(input.type)
+        self._least = self._context.session.input_format.bytes_for(_MIN_APPEND_MS)
+
+    def _answered(self, event: Any) -> None:
+        future = self._waiting.pop(event.request_id, None) if event.request_id is not None else None
+        if future is not None and not future.done():
+            future.set_result(event)
+
+    def _failed(self, event: events.RequestFailed) -> None:
+        future = self._waiting.pop(event.request_id, None)
+        if future is not None and not future.done():
+            future.set_exception(refusal(event.error))
+        elif given(event.error.code) not in _BENIGN:
+            self._context.emit(refusal(event.error))
+
+    def _server_error(self, event: events.ServerError) -> None:
+        error = fatal(event.error, None)
+        if not self.ready.done() and isinstance(error, AuthenticationError | QuotaError):
+            self.ready.set_exception(error)
+        elif self.ready.done() and given(event.error.code) not in _BENIGN:
+            self._context.emit(refusal(event.error))
+
+    def _committed(self, event: events.Committed) -> None:
+        self._context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
+        self._answered(event)
+
+    def _item_added(self, event: events.ItemAdded) -> None:
+        if event.request_id is not None:
+            self._answered(event)
+        elif given(event.item.type) == "message" and given(event.item.role) == "assistant":
+            self._context.emit(core.ItemAdded(event.item_id, "assistant", event.previous_item_id))
+
+    def _response_started(self, event: events.ResponseStarted) -> None:
+        self._context.emit(core.ResponseCreated(event.response_id, event.out_of_band))
+        self._answered(event)
+
+    def _response_finished(self, event: events.ResponseFinished) -> None:
+        status: Any = event.status if event.status in ("completed", "cancelled", "incomplete") else "failed"
+        reason = event.reason
+        if event.error is not None:
+            reason = given(event.error.code) or given(event.error.type) or reason
+            if status == "failed":
+                self._context.emit(refusal(event.error))
+        used = shapes.usage(event.usage, event.response_id)
+        self._context.emit(core.ResponseDone(event.response_id, status, reason, used))
+        self._replies.set()
+
+    def _tool_call(self, event: events.ToolCallReady) -> None:
+        self._context.emit(core.ToolCallStart(event.call_id, event.name, event.arguments, event.response_id))
+
+    def _malformed(self, event: Any) -> None:
+        self._context.emit(
+            ProtocolError(f"the service sent what is no event: {event.reason} ({event.excerpt})")
+        )
+
+    # Our side.
+
+    def append(self, audio: bytes) -> Awaitable[None] | None:
+        """Send input audio: pieces under 20 ms are joined first, and wait at most that long."""
+        if len(audio) < self._least or self._small:
+            self._small += audio
+            if len(self._small) < self._least:
+                if self._flush_timer is None:
+                    loop = asyncio.get_running_loop()
+                    self._flush_timer = loop.call_later(_MIN_APPEND_MS / 1000, self.flush_audio)
+                return None
+            return self.flush_audio()
+        return self._write_audio(audio)
+
+    def flush_audio(self) -> Awaitable[None] | None:
+        """Send what waits to be joined."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        audio = bytes(self._small)
+        self._small.clear()
+        return self._write_audio(audio) if audio else None
+
+    def _write_audio(self, audio: bytes) -> Awaitable[None] | None:
+        if self.transport is None:
+            return None
+        if self._encode is not None:
+            audio = self._encode(audio)
+        frame = self.protocol.append(audio)
+        if self._trace is not None:
+            self._trace.frame("sent", frame)
+        return self.transport.write(frame)
+
+    async def flush(self) -> None:
+        """Write what the protocol has queued; wait while the service does not read."""
+        self.flush_audio()
+        for frame in self.protocol.data_to_send():
+            if self._trace is not None:
+                self._trace.frame("sent", frame)
+            held = self.transport.write(frame) if self.transport is not None else None
+            if held is not None:
+                await held
+
+    async def request(self, request_id: str) -> Any:
+        """Send what was queued and wait for the answer to `request_id`. Raises `ProviderError` if it is refused, and
+        is cancelled when the connection ends (the core says why)."""
+        future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self.flush()
+            return await future
+        finally:
+            self._waiting.pop(request_id, None)
+            if not future.done() or future.cancelled():
+                self.protocol.abandon(request_id)
+
+    async def reply_ended(self) -> None:
+        """Wait until a reply ends."""
+        self._replies.clear()
+        await self._replies.wait()
+
+    def end(self) -> None:
+        """The session is over: nothing more is sent."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._trace is not None:
+            self._trace.close()
+            self._trace = None
+
+
+def _not_ready(cause: ConnectionLostError) -> ConnectError:
+    return ConnectError(
+        f"the service closed the connection before the session was ready: {cause}",
+        code=cause.code,
+        close_code=cause.close_code,
+        retryable=cause.retryable,
+    )

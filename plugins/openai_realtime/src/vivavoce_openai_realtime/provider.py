@@ -1,0 +1,211 @@
+"""The `openai-realtime` provider: OpenAI's Realtime API, Azure's, and services that speak the same protocol.
+
+A provider for another such service is a subclass with a `dialect`, a `name` and its `credentials`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
+
+from vivavoce import hookimpl
+from vivavoce.errors import ConnectError, ProviderError
+from vivavoce.items import Interruption
+from vivavoce.provider import Context
+from vivavoce.trace import open_trace
+
+from vivavoce_openai_realtime import shapes
+from vivavoce_openai_realtime.config import OpenAIRealtimeConfig
+from vivavoce_openai_realtime.link import Link
+from vivavoce_openai_realtime.protocol.client import ClientProtocol
+from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
+from vivavoce_openai_realtime.transports import open_websocket
+
+__all__ = ["OpenAIRealtimeProvider"]
+
+logger = logging.getLogger("vivavoce.openai_realtime")
+
+_INTRODUCTION = 3.0
+"""Seconds to wait for `session.created`: some services introduce the session only after our `session.update`."""
+_ITEM_ACK = 5.0
+"""Seconds to wait for an item's acknowledgement, which some services never send. A refusal still arrives as an error."""
+_ACTIVE = "conversation_already_has_active_response"
+
+
+class OpenAIRealtimeProvider:
+    """Hooks over one `Link` at a time."""
+
+    api = 1
+    name = "openai-realtime"
+    capabilities = frozenset(
+        ["realtime", "turns", "vad", "interrupt", "truncate", "tools", "transcripts", "text", "replay"]
+    )
+    config_class = OpenAIRealtimeConfig
+    credentials: ClassVar[Mapping[str, str]] = {"api_key": "OPENAI_API_KEY"}
+    dialect: ClassVar[Dialect] = GA
+
+    def __init__(self) -> None:
+        self._link: Link | None = None
+        self._raw_listeners = 0
+
+    @hookimpl
+    async def connect(self, context: Context) -> None:
+        config: OpenAIRealtimeConfig = context.config
+        dialect = config.spoken(self.dialect)
+        key = config.key(dialect)
+        address = config.address(dialect)
+        link = self._link = Link(ClientProtocol(dialect), context, open_trace(self.name))
+        link.raw = self._raw_listeners > 0
+        link.transport = await open_websocket(
+            address,
+            link,
+            headers=config.request_headers(dialect, key),
+            subprotocols=dialect.subprotocols(key),
+            ssl=config.ssl,
+            server_hostname=config.server_hostname,
+            proxy=config.proxy,
+            compression=config.compression,
+            max_size=config.max_size,
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+            write_deadline=config.write_deadline,
+        )
+        await self._configure(link, context, dialect, config.model)
+        await self._replay(link, context)
+
+    async def _configure(self, link: Link, context: Context, dialect: Dialect, model: str | None) -> None:
+        await asyncio.wait({link.ready}, timeout=_INTRODUCTION)
+        if link.ready.done():
+            link.ready.result()
+        wanted = shapes.session_config(context.session, dialect, model)
+        request = asyncio.ensure_future(link.request(link.protocol.send_session(wanted)))
+        try:
+            # Whichever comes first: the answer, or an error that says why there will be none.
+            await asyncio.wait(
+                {request, link.ready} if not link.ready.done() else {request},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if link.ready.done():
+                link.ready.result()
+            await request
+        except ProviderError as refused:
+            raise ConnectError(
+                f"the service refused the session's configuration: {refused} (param {refused.param})",
+                code=refused.code,
+                retryable=False,
+            ) from refused
+        finally:
+            request.cancel()
+
+    async def _replay(self, link: Link, context: Context) -> None:
+        """The conversation so far, as items; the last acknowledgement stands for all."""
+        items = [shaped for entry in context.session.history if (shaped := shapes.item(entry)) is not None]
+        for shaped in items[:-1]:
+            link.protocol.send_item(shaped)
+        if items:
+            await self._item(link, items[-1])
+
+    @hookimpl
+    def send(self, context: Context, audio: bytes) -> Awaitable[None] | None:
+        return self._link.append(audio) if self._link is not None else None
+
+    @hookimpl
+    async def answer(self, context: Context, options: Mapping[str, Any]) -> str:
+        link = self._linked()
+        params = shapes.reply_options(options)
+        while True:
+            try:
+                started = await link.request(link.protocol.send_response(params))
+            except ValueError as busy:
+                # The service has begun a reply of its own meanwhile: ours comes after it.
+                if isinstance(busy, ProviderError) or link.protocol.active_response is None:
+                    raise
+                await link.reply_ended()
+            except ProviderError as refused:
+                if refused.code != _ACTIVE:
+                    raise
+                await link.reply_ended()
+            else:
+                return str(started.response_id)
+
+    @hookimpl
+    async def interrupt(self, context: Context, interruption: Interruption) -> None:
+        link = self._linked()
+        if interruption.cancel:
+            link.protocol.send_cancel(interruption.response_id)
+        for cut in interruption.cuts:
+            if cut.played_ms >= 1:
+                link.protocol.send_truncate(cut.item_id, int(cut.played_ms))
+            else:
+                link.protocol.send_delete(cut.item_id)
+        await link.flush()
+
+    @hookimpl
+    async def commit_input(self, context: Context) -> None:
+        link = self._linked()
+        await link.request(link.protocol.send_commit())
+
+    @hookimpl
+    async def clear_input(self, context: Context) -> None:
+        link = self._linked()
+        await link.request(link.protocol.send_clear())
+
+    @hookimpl
+    async def send_text(self, context: Context, text: str, role: str) -> None:
+        kind = "output_text" if role == "assistant" else "input_text"
+        await self._item(
+            self._linked(), {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+        )
+
+    @hookimpl
+    async def return_tool_result(self, context: Context, call_id: str, output: str) -> None:
+        await self._item(
+            self._linked(), {"type": "function_call_output", "call_id": call_id, "output": output}
+        )
+
+    async def _item(self, link: Link, item: Mapping[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(_ITEM_ACK):
+                await link.request(link.protocol.send_item(item))
+        except TimeoutError:
+            logger.debug("the service did not acknowledge an item within %s s", _ITEM_ACK)
+
+    @hookimpl
+    async def update_config(self, context: Context, changes: Mapping[str, Any]) -> None:
+        link = self._linked()
+        await link.request(link.protocol.send_session(shapes.session_changes(changes, context.session)))
+
+    @hookimpl
+    async def send_event(self, context: Context, type: str, fields: Mapping[str, Any]) -> None:
+        link = self._linked()
+        link.protocol.send_event(type, **fields)
+        await link.flush()
+
+    @hookimpl
+    def on(self, event: str, listener: Callable[..., Any]) -> None:
+        self._count(event, 1)
+
+    @hookimpl
+    def off(self, event: str, listener: Callable[..., Any]) -> None:
+        self._count(event, -1)
+
+    def _count(self, event: str, step: int) -> None:
+        """Raw messages are decoded once more for those who listen to them, and for nobody else."""
+        if ":" in event:
+            self._raw_listeners += step
+            if self._link is not None:
+                self._link.raw = self._raw_listeners > 0
+
+    @hookimpl
+    async def close(self, context: Context, reason: str) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.end()
+            if link.transport is not None:
+                await link.transport.close()
+
+    def _linked(self) -> Link:
+        assert self._link is not None, "the core calls this hook in an open session only"
+        return self._link
