@@ -41,6 +41,8 @@ class _Running:
 class ScriptedService:
     """What happens on the service's side, one session at a time.
 
+    A service that is not connected cannot reply or hear: `ConnectionLostError`. `emit` is for what should not happen.
+
     Recorded: `contexts` (one a session), `heard` (the audio sent to it), `spoken` (the audio it sent). Replies run as
     tasks that the service owns: `lose`, the end of the session and an interruption end them.
     """
@@ -81,6 +83,7 @@ class ScriptedService:
 
     def user_starts(self, *, item_id: str | None = None, at_ms: float | None = None) -> str:
         """The service hears the user begin, and ends its reply if the session says so. Return the item's id."""
+        self._check(self.context)
         item_id = item_id or self._new_id("user")
         self.emit(SpeechStarted(item_id, at_ms))
         if self.context.session.server_interrupts:
@@ -90,6 +93,7 @@ class ScriptedService:
 
     def user_stops(self, item_id: str, text: str | None, *, at_ms: float | None = None) -> None:
         """The service hears the user end: the item takes its place, and `text` is its transcript (`None`: none)."""
+        self._check(self.context)
         self.emit(SpeechStopped(item_id, at_ms), ItemAdded(item_id, "user", transcribed=text is not None))
         if text is not None:
             self.emit(Writing(text, "user", item_id, final=True))
@@ -105,6 +109,7 @@ class ScriptedService:
 
         Only the beginning has been emitted on return; `await idle()` for the rest.
         """
+        self._check(self.context)
         return self._begin(Reply(text, audio_ms, **options), self.context)
 
     def finish(

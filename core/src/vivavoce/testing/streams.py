@@ -230,6 +230,7 @@ class EventGrammar:
         self._new_connection()
 
     def _new_connection(self) -> None:
+        self._in_outage = False
         self._responses: dict[Any, str] = {}
         self._audio: dict[Any, str] = {}
         self._cut: set[str] = set()
@@ -322,23 +323,26 @@ class EventGrammar:
             self._final.add(event.item_id)
 
     def _reconnecting(self, event: Any) -> None:
-        if event.attempt != self._attempt + 1:
+        # The count begins anew only once the new connection has proven its health.
+        begins_anew = event.attempt == 1 and not self._in_outage
+        if event.attempt != self._attempt + 1 and not begins_anew:
             self._tell("reconnect.attempt", f"attempt {event.attempt} follows attempt {self._attempt}")
         self._attempt = event.attempt
+        self._in_outage = True
 
     def _reconnected(self, event: Any) -> None:
-        if self._attempt and event.attempts != self._attempt:
+        if self._in_outage and event.attempts != self._attempt:
             self._tell("reconnect.attempt", f"attempts={event.attempts} after attempt {self._attempt}")
         self._end_connection()
 
     def _end_connection(self) -> None:
         for id, state in self._audio.items():
             self._walk(_AUDIO, state, self._kind, "" if id is None else f" (response {id!r})")
-        self._attempt = 0
         self._new_connection()
 
     def _close(self, event: Any) -> None:
         self._end_connection()
+        self._attempt = 0
         self._tools.clear()
         self._turns.clear()
 
