@@ -10,6 +10,7 @@ import difflib
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def _known(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
             raise ConfigError(f"unknown key {key!r} in {where}: {hint}", option=str(key))
 
 
+@lru_cache(maxsize=256)
 def _parameters(config_class: type) -> frozenset[str]:
     parameters = inspect.signature(config_class).parameters.values()
     return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))

@@ -41,6 +41,7 @@ COMMANDS = "vivavoce.commands"
 _HOW = {PROVIDERS: "provider", PLUGINS: "plugin", COMMANDS: "command"}
 
 
+@lru_cache(maxsize=1024)
 def normalize(name: str) -> str:
     """The form in which names are compared (as PEP 503 does for distributions)."""
     return re.sub(r"[-_.]+", "-", name).strip("-").lower()
@@ -60,6 +61,9 @@ class Found:
     @property
     def origin(self) -> str:
         return f"{self.distribution} {self.version}, entry point {self.name} = {self.entry_point.value}"
+
+
+_loaded: dict[Found, Any] = {}
 
 
 def entries(group: str = PROVIDERS) -> tuple[Found, ...]:
@@ -101,6 +105,7 @@ def _entries(group: str, path: tuple[str, ...]) -> tuple[Found, ...]:
 def forget() -> None:
     """Read the metadata anew at the next look-up (after an installation in this process)."""
     _entries.cache_clear()
+    _loaded.clear()
 
 
 def _listed(variable: str) -> frozenset[str] | None:
@@ -152,6 +157,9 @@ def _missing(name: str, group: str) -> str:
 def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
     """Import and check the plugin with this name. What it raises, `SystemExit` too, becomes a `ProviderLoadError`."""
     found = find(name, group)
+    known = _loaded.get(found)
+    if known is not None:
+        return known, found
     conflict = _conflict(found)
     if conflict is not None:
         raise ProviderLoadError(
@@ -170,6 +178,7 @@ def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
         check_provider(plugin, found.origin)
     elif group == PLUGINS:
         check_plugin(plugin, found.origin, provider=False)
+    _loaded[found] = plugin
     return plugin, found
 
 

@@ -48,9 +48,8 @@ _NEEDS: dict[str, frozenset[str]] = {
     "get_listener": frozenset({"listen"}),
 }
 _HOOK = {"add_tools": "update_config", "add_instructions": "update_config"}
-_ANSWER_OPTIONS = frozenset(
-    {"instructions", "text_only", "tools", "tool_choice", "input", "metadata", "out_of_band"}
-)
+# The core does its own part of these, whatever hook there is.
+_HOOKLESS = frozenset({"interrupt", "get_listener", "get_speakers"})
 
 
 class Voice:
@@ -110,7 +109,11 @@ class Voice:
             wanted=wanted,
             template=template,
         )
-        self._supports = {method: self._can(method) for method in _NEEDS}
+        self._supports = {
+            method: bool(needs & parts.capabilities)
+            and (method in _HOOKLESS or parts.relay.implements(_HOOK.get(method, method)))
+            for method, needs in _NEEDS.items()
+        }
         for key in unused:
             requests.logger.warning(
                 "provider %r cannot use the config key %r: it has no effect", parts.name, key
@@ -172,13 +175,6 @@ class Voice:
         return self._runtime.session.output_format
 
     # The warning rule.
-
-    def _can(self, method: str) -> bool:
-        hook = _HOOK.get(method, method)
-        runtime = self._runtime
-        return bool(_NEEDS[method] & runtime.capabilities) and (
-            runtime.relay.implements(hook) or method in ("interrupt", "get_listener", "get_speakers")
-        )
 
     def _unsupported(self, method: str, *args: Any) -> bool:
         """Whether the provider cannot do this call; if so, it is said by the null provider, or raised in strict mode."""
