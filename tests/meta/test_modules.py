@@ -7,19 +7,23 @@ import importlib
 import inspect
 
 import pytest
+import vivavoce
 from house import (
+    API_MODULES,
+    DOCUMENTED_BY,
     LAYERS,
     MAX_BRANCHES,
     MAX_FILE_LINES,
     MAX_FUNCTION_LINES,
     SIZE_EXEMPTIONS,
+    WIRE_MODULES,
     Source,
-    core_sources,
     functions_of,
     read_sources,
 )
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 BRANCHING = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.match_case)
 PUBLIC = [source for source in read_sources() if source.is_public and source.path.name != "__main__.py"]
 
@@ -47,7 +51,7 @@ def test_functions_are_short_and_have_few_branches(source: Source) -> None:
     assert wrong == []
 
 
-def count_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def count_lines(node: FunctionNode) -> int:
     first = node.body[0]
     is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     docstring = (first.end_lineno or 0) - first.lineno + 1 if is_docstring else 0
@@ -84,7 +88,8 @@ def test_exported_names_are_right(source: Source) -> None:
     if source.path.name == "__init__.py":
         return  # a package chooses what it hands on
     defined = {node.name for node in source.tree.body if isinstance(node, (ast.ClassDef, *FUNCTIONS))}
-    assert {name for name in defined if not name.startswith("_")} - set(exported) == set()
+    # pytest finds the hooks of a plugin by their names
+    assert {name for name in defined if not name.startswith(("_", "pytest_"))} - set(exported) == set()
 
 
 def defines_nothing(source: Source) -> bool:
@@ -93,37 +98,44 @@ def defines_nothing(source: Source) -> bool:
 
 @pytest.mark.parametrize("source", PUBLIC, ids=ids)
 def test_public_things_have_docstrings(source: Source) -> None:
-    """Module, public classes, public functions and public methods each say what they are."""
+    """Module, exported classes and functions, and the methods of what apps and plugins use, say what they are."""
     missing = [] if ast.get_docstring(source.tree) else ["the module"]
+    exported = getattr(importlib.import_module(source.module), "__all__", ())
     for node in source.tree.body:
-        if (
-            isinstance(node, (ast.ClassDef, *FUNCTIONS))
-            and not node.name.startswith("_")
-            and not is_variant(node)
-        ):
-            missing += [] if ast.get_docstring(node) else [node.name]
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+        if not isinstance(node, (ast.ClassDef, *FUNCTIONS)) or node.name not in exported or is_variant(node):
+            continue
+        if not ast.get_docstring(node) and not is_wire_value(source, node):
+            missing.append(node.name)
+        if isinstance(node, ast.ClassDef):
             missing += [f"{node.name}.{method.name}" for method in undocumented_methods(source, node)]
     assert missing == []
 
 
-def undocumented_methods(source: Source, node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Public methods without a docstring, of the core; one that a base class documents is documented."""
-    if source not in core_sources():
+def is_wire_value(source: Source, node: ast.ClassDef | FunctionNode) -> bool:
+    return isinstance(node, ast.ClassDef) and source.module in WIRE_MODULES
+
+
+def undocumented_methods(source: Source, node: ast.ClassDef) -> list[FunctionNode]:
+    """Public methods without a docstring, in what apps and plugins use. The docstring of a base class counts."""
+    package, _, rest = source.module.partition(".")
+    if package != "vivavoce" or not (node.name in vivavoce.__all__ or rest.split(".")[0] in API_MODULES):
         return []
     cls = getattr(importlib.import_module(source.module), node.name)
+    promised = [cls]
+    if node.name in DOCUMENTED_BY:
+        module, _, name = DOCUMENTED_BY[node.name].partition(":")
+        promised.append(getattr(importlib.import_module(module), name))
     return [
         method
         for method in node.body
         if isinstance(method, FUNCTIONS)
         and not method.name.startswith("_")
         and not is_variant(method)
-        and not inspect.getdoc(inspect.getattr_static(cls, method.name))
-        and not inspect.getdoc(getattr(cls, method.name))
+        and not any(inspect.getdoc(inspect.getattr_static(each, method.name, None)) for each in promised)
     ]
 
 
-def is_variant(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def is_variant(node: ast.ClassDef | FunctionNode) -> bool:
     """An overload or a setter, whose docstring stands at the thing itself."""
     marks = [ast.unparse(decorator) for decorator in node.decorator_list]
     return any(mark.endswith(("overload", ".setter")) for mark in marks)
