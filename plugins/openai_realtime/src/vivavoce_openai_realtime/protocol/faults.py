@@ -78,7 +78,7 @@ def fault_of_frame(raw: object, reason: str) -> Fault:
         return missing(path)
     if found := _AT.search(reason):
         return Fault(
-            "invalid_type", f"Invalid type for '{found.group(2)}': {found.group(1)}.", found.group(2)
+            "invalid_type", f"Invalid value for '{found.group(2)}': {found.group(1)}.", found.group(2)
         )
     if "audio" in raw:
         return invalid("audio", "base64")

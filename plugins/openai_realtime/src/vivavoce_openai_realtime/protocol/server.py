@@ -34,7 +34,6 @@ __all__ = ["ServerProtocol"]
 
 MAX_AUDIO = 15 * 1024 * 1024
 MIN_COMMIT_MS = 100
-RATE_LIMITS: list[JSON] = []
 
 _encode = msgspec.json.Encoder().encode
 
@@ -85,7 +84,8 @@ class ServerProtocol:
 
     def data_to_send(self) -> list[bytes]:
         """The text frames queued since the last call, in order."""
-        out, self._out = self._out, []
+        out = self._out[:]
+        self._out.clear()
         return out
 
     @property
@@ -213,7 +213,7 @@ class ServerProtocol:
             self._asked = False
         reply = ServerReply(
             self._emit,
-            self._out_append,
+            self._out.append,
             self._new_id,
             self.conversation,
             self.session,
@@ -263,7 +263,7 @@ class ServerProtocol:
         del self._replies[reply.id]
         if self.active_response == reply.id:
             self.active_response = None
-        self._emit("rate_limits.updated", {"rate_limits": RATE_LIMITS})
+        self._emit("rate_limits.updated", {"rate_limits": []})
 
     # --- what clients ask
 
@@ -280,7 +280,7 @@ class ServerProtocol:
             wire.ConversationItemDelete: self._item_delete,
             wire.ResponseCreate: self._response_create,
             wire.ResponseCancel: self._response_cancel,
-            wire.OutputAudioBufferClear: _for_information,
+            wire.OutputAudioBufferClear: _nothing,
             wire.SessionInputAudioBufferAppend: _not_here,
             wire.SessionClose: _not_here,
         }
@@ -388,9 +388,6 @@ class ServerProtocol:
             name, fields = shaped
         self._out.append(_encode({"type": name, "event_id": self._new_id("event"), **fields}))
 
-    def _out_append(self, frame: bytes) -> None:
-        self._out.append(frame)
-
     def _reject(self, frame: Frame, event: Malformed | UnknownEvent) -> None:
         raw = event.raw if isinstance(event, UnknownEvent) else decode_mapping(frame)
         event_id = raw.get("event_id") if isinstance(raw, dict) else None
@@ -398,8 +395,8 @@ class ServerProtocol:
         self.error(fault_of_frame(raw, reason), event_id if isinstance(event_id, str) else None)
 
 
-def _for_information(event: wire.ClientEvent) -> None:
-    """Right, and nothing to answer."""
+def _nothing(event: wire.ClientEvent) -> None:
+    """Nothing to answer."""
 
 
 def _not_here(event: wire.ClientEvent) -> None:
