@@ -65,7 +65,6 @@ from .values import (
 __all__ = ["ClientProtocol"]
 
 _NONE: tuple[Event, ...] = ()
-_MAX_AUDIO = 15 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
@@ -124,7 +123,8 @@ class ClientProtocol:
 
     def data_to_send(self) -> list[bytes]:
         """The text frames queued since the last call, in order."""
-        out, self._out = self._out, []
+        out = self._out[:]
+        self._out.clear()
         return out
 
     # --- receiving
@@ -213,9 +213,8 @@ class ClientProtocol:
         if previous_item_id is not None:
             fields["previous_item_id"] = previous_item_id
         key = item.get("id")
-        return self._request(
-            "conversation.item.create", key=key if isinstance(key, str) else None, made=shaped, **fields
-        )
+        made = key if isinstance(key, str) else None
+        return self._request("conversation.item.create", fields, key=made, made=shaped)
 
     def send_retrieve(self, item_id: str) -> str:
         """`conversation.item.retrieve`. Answered by `ItemRetrieved`."""

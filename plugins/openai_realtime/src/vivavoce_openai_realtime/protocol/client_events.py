@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class ClientEvent(Struct, frozen=True, tag_field="type", kw_only=True):
+class ClientEvent(Struct, frozen=True, tag_field="type", kw_only=True, repr_omit_defaults=True):
     """The base. `event_id` (at most 512 characters) comes back in the `error` that this event causes."""
 
     event_id: str | Unset | None = UNSET

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from .client_events import CLIENT_EVENTS
-from .values import JSON, present
+from .values import JSON
 
 __all__ = ["CLOSE_CODES", "Fault", "close_for", "fault_of_frame"]
 
@@ -78,7 +78,7 @@ def fault_of_frame(raw: object, reason: str) -> Fault:
         return missing(path)
     if found := _AT.search(reason):
         return Fault(
-            "invalid_type", f"Invalid type for '{found.group(2)}': {found.group(1)}.", found.group(2)
+            "invalid_type", f"Invalid value for '{found.group(2)}': {found.group(1)}.", found.group(2)
         )
     if "audio" in raw:
         return invalid("audio", "base64")
@@ -91,12 +91,5 @@ def _supported() -> str:
 
 def close_for(code: str, message: str) -> tuple[int, str]:
     """The close code and reason (at most 123 bytes) after an error that ends the session."""
-    if code == "session_expired":
-        reason = message
-    else:
-        reason = f"invalid_request_error.{code}"
+    reason = message if code == "session_expired" else f"invalid_request_error.{code}"
     return CLOSE_CODES.get(code, 1011), reason.encode()[:123].decode("utf-8", "ignore")
-
-
-def error_event(fault: Fault, event_id: str | None) -> JSON:
-    return present(error=fault.detail(event_id))

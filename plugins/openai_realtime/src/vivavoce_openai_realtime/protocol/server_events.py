@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 
-class ServerEvent(Struct, frozen=True, tag_field="type", kw_only=True):
+class ServerEvent(Struct, frozen=True, tag_field="type", kw_only=True, repr_omit_defaults=True):
     """The base. Every event but DTMF carries an `event_id` at OpenAI."""
 
     event_id: str | Unset | None = UNSET

@@ -44,7 +44,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
 
 
-class Value(Struct, frozen=True, kw_only=True):
+class Value(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """The base of every object; an absent field is not encoded."""
 
 
