@@ -12,7 +12,7 @@ from vivavoce import registry
 from vivavoce.audio import AudioFormat
 from vivavoce.emitter import EventQueue, Listener
 from vivavoce.errors import ConfigError, ConnectError, ProviderLoadError, ProviderNotFoundError
-from vivavoce.events import ProviderFallback, Usage
+from vivavoce.events import ProviderFallback, Role, Usage
 from vivavoce.items import Item
 from vivavoce.lifecycle import State
 from vivavoce.provider import ListenerInfo, SpeakerInfo
@@ -192,7 +192,7 @@ class CompositeVoice:
     ) -> None:
         await self._realtime().send(audio, rate=rate, channels=channels, pace=pace)
 
-    async def send_text(self, text: str, *, role: str = "user") -> None:
+    async def send_text(self, text: str, *, role: Role = "user") -> None:
         await self._realtime().send_text(text, role=role)
 
     async def answer(self, **options: Any) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
 import attrs
@@ -48,6 +48,7 @@ class Host(Protocol):
     """What a connection needs of the voice around it."""
 
     emitter: Emitter
+    numbers: Iterator[int]
 
     def record(self, turn: Turn) -> None:
         """Keep a finished turn in the history."""
@@ -98,7 +99,7 @@ class Live:
         self.speech = False  # the user is speaking
         self.ended = False
         self.stale_events = 0
-        self.turns = TurnKeeper(self._deliver)
+        self.turns = TurnKeeper(self._deliver, host.numbers)
         self._current: Reply | None = None
         self._answers = 0
         self._begun: deque[Response] = deque()
@@ -141,7 +142,7 @@ class Live:
     def _speaking(self, event: Speaking) -> None:
         reply = self._current
         if reply is None or reply.id != event.response_id:
-            reply = self._current = self.replies.get(event.response_id) or self._begin(event.response_id)
+            reply = self._current = self._reply(event.response_id)
         if reply.dead or reply.audio_done:
             self.stale_events += 1
             return
@@ -224,6 +225,14 @@ class Live:
     def _begin(self, id: str | None, out_of_band: bool = False) -> Reply:
         return self.replies.begin(id, self.session.output_format, out_of_band=out_of_band)
 
+    def _reply(self, id: str | None) -> Reply:
+        """The reply with this id; some services never say that it has begun."""
+        reply = self.replies.get(id)
+        if reply is None and id is not None:
+            self._response_created(ResponseCreated(id))
+            reply = self.replies.get(id)
+        return reply or self._begin(id)
+
     def _response_created(self, event: ResponseCreated) -> None:
         reply = self.replies.get(event.id) or self._begin(event.id, event.out_of_band)
         reply.out_of_band = event.out_of_band
@@ -236,7 +245,7 @@ class Live:
         self._emit("response.created", event)
 
     def _response_done(self, event: ResponseDone) -> None:
-        reply = self.replies.get(event.id) or self._begin(event.id)
+        reply = self._reply(event.id)
         if not reply.running:
             return
         reply.running = False

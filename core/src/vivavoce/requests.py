@@ -20,7 +20,7 @@ import msgspec
 from vivavoce.audio import AudioFormat
 from vivavoce.config import deep_merge
 from vivavoce.errors import AudioError, NotConnectedError, VoiceError
-from vivavoce.events import ToolCallResult, ToolCallStart
+from vivavoce.events import Role, ToolCallResult, ToolCallStart
 from vivavoce.items import Item
 from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
@@ -76,7 +76,7 @@ async def clear_input(runtime: Runtime, live: Live) -> None:
     await request(runtime, live, "clear_input")
 
 
-async def send_text(runtime: Runtime, live: Live, text: str, role: str) -> None:
+async def send_text(runtime: Runtime, live: Live, text: str, role: Role) -> None:
     await request(runtime, live, "send_text", text, role)
     live.turns.say(text, role)
 

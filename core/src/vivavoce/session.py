@@ -7,8 +7,9 @@ what frees things is finished even when whoever asked for it was cancelled.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -82,6 +83,7 @@ class Runtime:
         self.state: State = "idle"
         self.history: list[Item] = list(template.history)
         self.usage = Usage()
+        self.numbers: Iterator[int] = itertools.count(1)
         self.live: Live | None = None
         self.pending = PendingCalls()  # calls that belong to no connection
         self.speeches: set[AudioStream] = set()
@@ -161,16 +163,20 @@ class Runtime:
     # Host of a Live.
 
     def record(self, turn: Turn) -> None:
-        self.history.append(
-            Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted)
-        )
+        if turn.text:
+            item = Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted)
+            self.history.append(item)
 
     def correct(self, item_id: str, fraction: float) -> None:
-        for index, item in enumerate(self.history):
-            if item.id == item_id and item.role == "assistant" and not item.interrupted:
-                self.history[index] = msgspec.structs.replace(
-                    item, text=heard_text(item.text, fraction), interrupted=True
-                )
+        for item in [
+            i for i in self.history if i.id == item_id and i.role == "assistant" and not i.interrupted
+        ]:
+            text = heard_text(item.text, fraction)
+            place = self.history.index(item)
+            # What nobody heard was never said.
+            self.history[place : place + 1] = (
+                [msgspec.structs.replace(item, text=text, interrupted=True)] if text else []
+            )
 
     def lost(self, live: Live, cause: BaseException | None) -> None:
         if live is self.live and not live.ended:

@@ -66,8 +66,21 @@ class ToolLoop:
         self._open.add(call.call_id)
         if call.response_id is not None:
             self._replies.add(call.response_id)
-        self._spawn(self._run(call))
+        found, arguments, refused = self._read(call)
+        self._deliver(ToolCallStart(call.call_id, call.name, arguments, call.response_id))
+        self._spawn(self._run(call.call_id, found, arguments, refused))
         return True
+
+    def _read(self, call: ToolCallStart) -> tuple[Tool | None, Any, str | None]:
+        """The tool that is meant, the arguments as they can be read, and why the call is refused, if it is."""
+        found = next((tool for tool in self._tools() if tool.name == call.name), None)
+        if found is None:
+            known = ", ".join(tool.name for tool in self._tools()) or "none"
+            return None, _readable(call.arguments), f"there is no tool {call.name!r}; the tools are: {known}"
+        try:
+            return found, found.read_arguments(call.arguments), None
+        except ValueError as bad:
+            return found, _readable(call.arguments), f"bad arguments for {call.name!r}: {bad}"
 
     def reply_done(self, reply_id: str) -> None:
         """A reply has ended: the continuation may be due."""
@@ -79,36 +92,22 @@ class ToolLoop:
             self._owes_continuation = False
             self._spawn(self._go_on())
 
-    async def _run(self, call: ToolCallStart) -> None:
-        found = next((tool for tool in self._tools() if tool.name == call.name), None)
-        arguments: Any = call.arguments
-        result, failure = None, None
-        try:
-            if found is None:
-                known = ", ".join(tool.name for tool in self._tools()) or "none"
-                raise _Failed(f"there is no tool {call.name!r}; the tools are: {known}")
-            arguments = _arguments(found, call.arguments)
-            self._deliver(ToolCallStart(call.call_id, call.name, arguments, call.response_id))
-            result, output = await _execute(found, arguments)
-        except _Failed as failed:
-            failure = str(failed)
+    async def _run(self, call_id: str, found: Tool | None, arguments: Any, refused: str | None) -> None:
+        result, failure = None, refused
+        if found is not None and refused is None:
+            try:
+                result, output = await _execute(found, arguments)
+            except _Failed as failed:
+                failure = str(failed)
+        if failure is not None:
             output = msgspec.json.encode({"error": failure}).decode()
-            if found is None or arguments is call.arguments:
-                self._deliver(ToolCallStart(call.call_id, call.name, _readable(arguments), call.response_id))
-        self._deliver(ToolCallResult(call.call_id, result, failure))
+        self._deliver(ToolCallResult(call_id, result, failure))
         try:
-            await self._give_back(call.call_id, output)
+            await self._give_back(call_id, output)
         finally:
-            self._open.discard(call.call_id)
+            self._open.discard(call_id)
         self._owes_continuation = True
         self._continue_if_due()
-
-
-def _arguments(tool: Tool, raw: Any) -> dict[str, Any]:
-    try:
-        return tool.read_arguments(raw)
-    except ValueError as bad:
-        raise _Failed(f"bad arguments for {tool.name!r}: {bad}") from bad
 
 
 def _readable(raw: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
-from vivavoce.events import ItemAdded, Turn, Writing
+from vivavoce.events import ItemAdded, Role, Turn, Writing
 from vivavoce.replies import Reply
 from vivavoce.turns import Conversation
 
@@ -18,13 +18,14 @@ _HEARD_SLACK = 1.0
 
 
 class TurnKeeper:
-    """`deliver` records and emits a finished turn."""
+    """`deliver` records and emits a finished turn; `numbers` name the items of a voice that the service does not."""
 
-    def __init__(self, deliver: Callable[[Turn], None]) -> None:
+    def __init__(self, deliver: Callable[[Turn], None], numbers: Iterator[int]) -> None:
         self._deliver = deliver
         self._conversation = Conversation()
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
-        self._unnamed = 0
+        self._numbers = numbers
+        self._unnamed: dict[Role, str] = {}
         self._ended = False
 
     def add(self, event: ItemAdded) -> None:
@@ -39,8 +40,8 @@ class TurnKeeper:
         """Take text; returns the item's id, one of our own if it has none."""
         item_id = event.item_id
         if item_id is None:
-            item_id = f"{event.role}-{self._unnamed}"
-            self._unnamed += event.final
+            item_id = self._unnamed.get(event.role) or f"{event.role}-{next(self._numbers)}"
+            self._unnamed[event.role] = "" if event.final else item_id
         self._conversation.write(item_id, event.role, event.text, final=event.final)
         if event.final and event.role == "assistant" and event.response_id is None:
             self._conversation.end(item_id)
@@ -54,10 +55,9 @@ class TurnKeeper:
             self._conversation.settle(turn)
             self._release()
 
-    def say(self, text: str, role: str) -> None:
+    def say(self, text: str, role: Role) -> None:
         """The app added a text message: a turn of its own, in its place."""
-        self._unnamed += 1
-        self.settle(Turn(role, text, f"text-{self._unnamed}"))  # type: ignore[arg-type]
+        self.settle(Turn(role, text, f"text-{next(self._numbers)}"))
 
     def finish(self, reply: Reply, pushed: bool) -> None:
         """The reply is over; its turn is, too, once it has been heard."""

@@ -14,7 +14,7 @@ from vivavoce.audio import AudioFormat
 from vivavoce.config import build_config, deep_merge, load_mapping, nearest
 from vivavoce.emitter import EventQueue, Listener
 from vivavoce.errors import ConfigError, UnsupportedError
-from vivavoce.events import Usage
+from vivavoce.events import Role, Usage
 from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.live import Live
@@ -266,7 +266,7 @@ class Voice:
         chunks = sources.chunks(audio, rate=rate, channels=channels, target=target)
         await requests.send_all(runtime, sources.paced(chunks, target) if pace else chunks)
 
-    async def send_text(self, text: str, *, role: str = "user") -> None:
+    async def send_text(self, text: str, *, role: Role = "user") -> None:
         """Add a text message to the conversation. It asks for no reply: see `answer`."""
         if self._unsupported("send_text", text, role):
             return
