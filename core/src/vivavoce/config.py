@@ -6,12 +6,10 @@ a `ConfigError` which names the key and the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -66,6 +64,8 @@ COMMON_KEYS = frozenset(field.name for field in attrs.fields(CommonConfig))
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be, or `None`."""
+    import difflib  # only where something was misspelt
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
@@ -182,7 +182,8 @@ def load_mapping(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str
     """A config mapping, or the path of a TOML file that holds one."""
     if isinstance(source, Mapping):
         return dict(source)
-    import tomllib  # only apps with a config file pay for it
+    import tomllib  # only apps with a config file pay for these
+    from pathlib import Path
 
     path = Path(source)
     try:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
 
-import attrs
+import msgspec
 
 from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
@@ -74,14 +74,13 @@ class Host(Protocol):
     def reply_done(self, live: Live, reply_id: str) -> None: ...
 
 
-@attrs.define
-class LiveContext:
+class LiveContext(msgspec.Struct):
     """What the hooks of a provider are handed: see `vivavoce.Context`."""
 
     config: Any
     session: Session
-    emit: Callable[[Event | VoiceError], None] = attrs.field(repr=False)
-    lost: Callable[..., None] = attrs.field(repr=False)
+    emit: Callable[[Event | VoiceError], None]
+    lost: Callable[..., None]
 
 
 def _ignore(*_: object) -> None:

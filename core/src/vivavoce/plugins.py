@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
+import msgspec
 
 from vivavoce import registry
 from vivavoce.audio import PCM16_24K, AudioFormat
@@ -18,8 +18,7 @@ __all__ = ["Parts", "assemble"]
 _taken: dict[int, object] = {}
 
 
-@attrs.frozen
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What a voice is made of."""
 
     name: str

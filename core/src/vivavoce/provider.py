@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
 import msgspec
 
 from vivavoce.audio import PCM16_24K, AudioFormat
@@ -62,8 +61,7 @@ CAPABILITIES = frozenset(
 )
 
 
-@attrs.define(kw_only=True)
-class Session:
+class Session(msgspec.Struct, kw_only=True):
     """One session as its provider sees it. A new one for every connection; nothing of it outlives the connection.
 
     The core fills in what is wanted; a provider may set `id`, the formats, `expires_at`, `manual_turns` and
@@ -76,7 +74,7 @@ class Session:
     instructions: str | None = None
     tools: tuple[Tool, ...] = ()
     speaker: str | None = None
-    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    settings: Mapping[str, Any] = msgspec.field(default_factory=dict)
     history: tuple[Item, ...] = ()
     input_format: AudioFormat = PCM16_24K
     output_format: AudioFormat = PCM16_24K
@@ -106,8 +104,7 @@ class Context(Protocol):
         """The connection is gone. `cause.retryable` decides whether the core may reconnect."""
 
 
-@attrs.frozen
-class Speech:
+class Speech(msgspec.Struct, frozen=True):
     """Text turned to speech: PCM16 `chunks` at `format`."""
 
     format: AudioFormat

@@ -6,25 +6,14 @@ the service has proven healthy in between, so a server that accepts and closes c
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
+import msgspec
 
 from vivavoce.errors import AuthenticationError, ConfigError, QuotaError, VoiceError
 
 __all__ = ["Backoff", "ReconnectPolicy", "may_retry"]
 
 
-def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ConfigError(
-            f"ReconnectPolicy.{attribute.name}={value!r}: give a positive number of milliseconds",
-            option="reconnect",
-        )
-
-
-@attrs.frozen(kw_only=True)
-class ReconnectPolicy:
+class ReconnectPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How a lost session is restored. All times are in milliseconds.
 
     The delay before attempt n is `initial_delay_ms` x 2^(n-1), at most `max_delay_ms`, of which a random half is
@@ -32,11 +21,18 @@ class ReconnectPolicy:
     the first reply in it, the count starts anew.
     """
 
-    budget_ms: float = attrs.field(default=60_000, validator=_positive)
-    initial_delay_ms: float = attrs.field(default=250, validator=_positive)
-    max_delay_ms: float = attrs.field(default=8_000, validator=_positive)
-    healthy_ms: float = attrs.field(default=10_000, validator=_positive)
-    attempt_timeout_ms: float = attrs.field(default=10_000, validator=_positive)
+    budget_ms: float = 60_000
+    initial_delay_ms: float = 250
+    max_delay_ms: float = 8_000
+    healthy_ms: float = 10_000
+    attempt_timeout_ms: float = 10_000
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                text = f"ReconnectPolicy.{name}={value!r}: give a positive number of milliseconds"
+                raise ConfigError(text, option="reconnect")
 
 
 class Backoff:

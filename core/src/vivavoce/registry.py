@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError, ProviderNotFoundError
@@ -47,23 +47,22 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).strip("-").lower()
 
 
-@attrs.frozen
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """An entry point: what a plugin says of itself in its metadata."""
 
     name: str
     group: str
     distribution: str
     version: str
-    requires: tuple[str, ...] = attrs.field(repr=False)
-    entry_point: EntryPoint = attrs.field(repr=False, eq=False)
+    requires: tuple[str, ...]
+    entry_point: EntryPoint
 
     @property
     def origin(self) -> str:
         return f"{self.distribution} {self.version}, entry point {self.name} = {self.entry_point.value}"
 
 
-_loaded: dict[Found, Any] = {}
+_loaded: dict[tuple[str, str, str], Any] = {}
 
 
 def entries(group: str = PROVIDERS) -> tuple[Found, ...]:
@@ -157,7 +156,8 @@ def _missing(name: str, group: str) -> str:
 def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
     """Import and check the plugin with this name. What it raises, `SystemExit` too, becomes a `ProviderLoadError`."""
     found = find(name, group)
-    known = _loaded.get(found)
+    key = (group, found.name, found.distribution)
+    known = _loaded.get(key)
     if known is not None:
         return known, found
     conflict = _conflict(found)
@@ -178,7 +178,7 @@ def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
         check_provider(plugin, found.origin)
     elif group == PLUGINS:
         check_plugin(plugin, found.origin, provider=False)
-    _loaded[found] = plugin
+    _loaded[key] = plugin
     return plugin, found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import attrs
+import msgspec
 import pluggy
 
 from vivavoce.config import nearest
@@ -81,8 +81,7 @@ def _check_hook(label: str, owner: type, name: str, function: Any, options: Any)
             )
 
 
-@attrs.frozen
-class _Spot:
+class _Spot(msgspec.Struct, frozen=True):
     """Where a hook is implemented: the plugin's place, the method's name, which arguments it takes (`None`: all)."""
 
     plugin: int
@@ -90,16 +89,14 @@ class _Spot:
     picks: tuple[int, ...] | None
 
 
-@attrs.frozen
-class _Order:
+class _Order(msgspec.Struct, frozen=True):
     """Who implements one hook, in the order of calling."""
 
     wrappers: tuple[_Spot, ...]
     steps: tuple[_Spot, ...]
 
 
-@attrs.frozen
-class _Step:
+class _Step(msgspec.Struct, frozen=True):
     """One implementation, bound to the plugin of this voice."""
 
     function: Callable[..., Any]
@@ -109,8 +106,7 @@ class _Step:
         return self.function(*args) if self.picks is None else self.function(*(args[i] for i in self.picks))
 
 
-@attrs.frozen
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True):
     wrappers: tuple[_Step, ...]
     steps: tuple[_Step, ...]
     broadcast: bool

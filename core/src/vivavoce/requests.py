@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import msgspec
 
 from vivavoce.audio import AudioFormat
@@ -201,7 +200,7 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
     """Merge changed settings into what every session is configured with, and into the one that is open."""
     before = runtime.wanted
-    runtime.wanted = attrs.evolve(
+    runtime.wanted = msgspec.structs.replace(
         before,
         instructions=changes.get("instructions", before.instructions),
         speaker=changes.get("speaker", before.speaker),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -112,6 +111,8 @@ class Restorer:
         self._runtime.emitter.emit("close", Closed(error.code, error.message, False, session_id))
 
     async def _restore(self, old: Live, cause: BaseException | None) -> None:
+        import random  # only where something was lost
+
         loop = asyncio.get_running_loop()
         began = loop.time()
         self.stop_timers()

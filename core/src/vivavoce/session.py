@@ -13,7 +13,6 @@ from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import attrs
 import msgspec
 
 from vivavoce.calls import PendingCalls
@@ -55,8 +54,7 @@ FRAME_MS = 100
 """The longest piece of audio handed to a provider at once."""
 
 
-@attrs.define
-class Wanted:
+class Wanted(msgspec.Struct):
     """The session as the app wants it: what every new connection is configured with."""
 
     config: Any
@@ -274,7 +272,7 @@ class Runtime:
 
     def _new_session(self, *, reconnected: bool) -> Session:
         wanted = self.wanted
-        return attrs.evolve(
+        return msgspec.structs.replace(
             self.template,
             generation=self._generation,
             instructions=wanted.instructions,

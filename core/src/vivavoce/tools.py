@@ -10,7 +10,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, get_type_hints, overload
 
-import attrs
 import msgspec
 
 from vivavoce.errors import ConfigError
@@ -21,28 +20,28 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not _NAME.match(value):
-        raise ConfigError(f"tool name {value!r}: 1 to 64 letters, digits, _ or -", option="tools")
+def _missing(**_: Any) -> Any:
+    """Stands for a function that was not given."""
 
 
-@attrs.frozen
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function the model may call.
 
     `parameters` is a JSON schema of type object; `execute` takes the arguments by name and returns, plain or async,
     any value that JSON can carry (a `str` is passed on as it is). `timeout` is in seconds.
     """
 
-    name: str = attrs.field(validator=_check_name)
+    name: str
     description: str = ""
-    parameters: Mapping[str, Any] = attrs.field(factory=lambda: dict(_EMPTY))
-    execute: Callable[..., Any | Awaitable[Any]] = attrs.field(kw_only=False, default=None)
-    timeout: float = attrs.field(default=30.0, kw_only=True)
-    arguments_type: type[msgspec.Struct] | None = attrs.field(default=None, kw_only=True, repr=False)
+    parameters: Mapping[str, Any] = msgspec.field(default_factory=lambda: dict(_EMPTY))
+    execute: Callable[..., Any | Awaitable[Any]] = _missing
+    timeout: float = 30.0
+    arguments_type: type[msgspec.Struct] | None = None
 
-    def __attrs_post_init__(self) -> None:
-        if not callable(self.execute):
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.match(self.name):
+            raise ConfigError(f"tool name {self.name!r}: 1 to 64 letters, digits, _ or -", option="tools")
+        if self.execute is _missing or not callable(self.execute):
             raise ConfigError(f"tool {self.name!r} has no function: give execute=", option="tools")
         if self.timeout <= 0:
             raise ConfigError(

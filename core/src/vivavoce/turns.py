@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import attrs
+import msgspec
 
 from vivavoce.audio import AudioFormat
 from vivavoce.events import Role, Turn
@@ -37,15 +37,14 @@ def heard_text(text: str, fraction: float) -> str:
     return " ".join(words[: int(len(words) * max(0.0, fraction) + 1e-9)])
 
 
-@attrs.define
-class _Entry:
+class _Entry(msgspec.Struct):
     item_id: str
     role: Role
     awaits_text: bool = True
     ended: bool = True
     interrupted: bool = False
     fraction: float = 1.0
-    deltas: list[str] = attrs.field(factory=list)
+    deltas: list[str] = msgspec.field(default_factory=list)
     final: str | None = None
 
     @property

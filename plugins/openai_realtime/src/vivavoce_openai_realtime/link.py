@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vivavoce import events as core
 from vivavoce.audio import alaw_to_pcm16, pcm16_to_alaw, pcm16_to_ulaw, ulaw_to_pcm16
@@ -29,7 +29,9 @@ from vivavoce_openai_realtime.protocol import events
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
 from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
-from vivavoce_openai_realtime.transports.base import Transport
+
+if TYPE_CHECKING:
+    from vivavoce_openai_realtime.transports.base import Transport
 
 __all__ = ["Link"]
 

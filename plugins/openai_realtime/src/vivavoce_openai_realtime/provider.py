@@ -21,7 +21,6 @@ from vivavoce_openai_realtime.config import OpenAIRealtimeConfig
 from vivavoce_openai_realtime.link import Link
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
-from vivavoce_openai_realtime.transports import open_websocket
 
 __all__ = ["OpenAIRealtimeProvider"]
 
@@ -56,6 +55,10 @@ class OpenAIRealtimeProvider:
         dialect = config.spoken(self.dialect)
         key = config.key(dialect)
         address = config.address(dialect)
+        from vivavoce_openai_realtime.transports import (
+            open_websocket,  # loads websockets: only who connects pays
+        )
+
         link = self._link = Link(ClientProtocol(dialect), context, open_trace(self.name))
         link.raw = self._raw_listeners > 0
         link.transport = await open_websocket(

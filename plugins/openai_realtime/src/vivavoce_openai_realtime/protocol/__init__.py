@@ -10,6 +10,8 @@ It needs msgspec and pybase64, and nothing else: no socket library, no event loo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .client import ClientProtocol
 from .codec import (
     Malformed,
@@ -21,9 +23,11 @@ from .codec import (
     encode_append,
 )
 from .dialects import DIALECTS, Dialect
-from .faults import Fault
-from .server import ServerProtocol
 from .states import ItemState, ResponseState, SessionState
+
+if TYPE_CHECKING:
+    from .faults import Fault
+    from .server import ServerProtocol
 
 __all__ = [
     "DIALECTS",
@@ -42,3 +46,16 @@ __all__ = [
     "encode",
     "encode_append",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The server half is loaded by those who serve: gateways and tests."""
+    if name == "ServerProtocol":
+        from .server import ServerProtocol
+
+        return ServerProtocol
+    if name == "Fault":
+        from .faults import Fault
+
+        return Fault
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,21 +10,21 @@ import asyncio
 import functools
 import ipaddress
 import itertools
+import os
 import socket
 import ssl as ssl_module
+import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vivavoce.errors import ConfigError, ConnectError
 from websockets.headers import build_authorization_basic, build_host
 from websockets.uri import WebSocketURI
 
-try:  # websockets 16 moved them
-    from websockets.proxy import Proxy, get_proxy, parse_proxy
-except ImportError:
-    from websockets.uri import Proxy, get_proxy, parse_proxy  # type: ignore[attr-defined,no-redef]
-
 from vivavoce_openai_realtime.transports.errors import proxy_refused
+
+if TYPE_CHECKING:
+    from websockets.proxy import Proxy
 
 __all__ = ["dial", "find_proxy", "tls_context"]
 
@@ -33,6 +33,7 @@ _Address = tuple[int, int, int, str, Any]
 
 # RFC 8305, 5: the recommended delay before the next address is tried beside the first.
 _ATTEMPT_DELAY = 0.25
+_PROXIES = ("http_proxy", "https_proxy", "socks_proxy", "all_proxy", "ws_proxy", "wss_proxy")
 _LONGEST_ANSWER = 16 * 1024
 
 
@@ -41,8 +42,21 @@ def find_proxy(uri: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
 
     Raises `websockets.exceptions.InvalidProxy`.
     """
+    if not proxy or (proxy is True and not _system_may_have_proxy()):
+        return None
+    try:  # loads urllib.request, so only where there may be a proxy
+        from websockets.proxy import get_proxy, parse_proxy
+    except ImportError:  # before websockets 16
+        from websockets.uri import get_proxy, parse_proxy  # type: ignore[attr-defined,no-redef]
     address = get_proxy(uri) if proxy is True else proxy
     return parse_proxy(address) if address else None
+
+
+def _system_may_have_proxy() -> bool:
+    """Whether to ask for the system's proxies: macOS and Windows keep them elsewhere than in the environment."""
+    return sys.platform in ("darwin", "win32") or any(
+        os.environ.get(n) or os.environ.get(n.upper()) for n in _PROXIES
+    )
 
 
 @functools.cache
