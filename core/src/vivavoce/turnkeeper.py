@@ -15,6 +15,7 @@ __all__ = ["TRANSCRIPT_DEADLINE", "TurnKeeper"]
 TRANSCRIPT_DEADLINE = 10.0
 """Seconds that a turn waits for its transcript before the turns behind it go on."""
 _HEARD_SLACK = 1.0
+_TAKEN_SLACK = 0.05
 
 
 class TurnKeeper:
@@ -61,6 +62,13 @@ class TurnKeeper:
 
     def finish(self, reply: Reply, pushed: bool) -> None:
         """The reply is over; its turn is, too, once it has been heard."""
+        if reply.stream() is not None and not reply.playback.taken and not reply.dead:
+            # Who was given the stream just now may not have had the time to begin.
+            self._timer(reply, _TAKEN_SLACK, partial(self._finish, reply, pushed))
+        else:
+            self._finish(reply, pushed)
+
+    def _finish(self, reply: Reply, pushed: bool) -> None:
         left = reply.received_ms - reply.heard_ms(pushed)
         if reply.playback.taken and left > 0 and not reply.dead:
             heard = partial(self._heard, reply)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
@@ -106,7 +107,7 @@ class OpenAIRealtimeProvider:
         """The conversation so far, as items; the last acknowledgement stands for all."""
         items = [shaped for entry in context.session.history if (shaped := shapes.item(entry)) is not None]
         for shaped in items[:-1]:
-            link.protocol.send_item(shaped)
+            link.protocol.send_item(_named(shaped))
         if items:
             await self._item(link, items[-1])
 
@@ -171,7 +172,7 @@ class OpenAIRealtimeProvider:
     async def _item(self, link: Link, item: Mapping[str, Any]) -> None:
         try:
             async with asyncio.timeout(_ITEM_ACK):
-                await link.request(link.protocol.send_item(item))
+                await link.request(link.protocol.send_item(_named(item)))
         except TimeoutError:
             logger.debug("the service did not acknowledge an item within %s s", _ITEM_ACK)
 
@@ -212,3 +213,8 @@ class OpenAIRealtimeProvider:
     def _linked(self) -> Link:
         assert self._link is not None, "the core calls this hook in an open session only"
         return self._link
+
+
+def _named(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with an id of ours, by which its acknowledgement is known. The service takes 32 characters at most."""
+    return {"id": f"item_{os.urandom(10).hex()}", **item}

@@ -125,6 +125,8 @@ def session_changes(changes: Mapping[str, Any], session: Session) -> dict[str, A
 
 def _moved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Flat names of the beta at their place in GA, with a note: the original's own example uses them."""
+    if not settings:
+        return {}
     nested, moved = to_ga(settings)
     for name, place in moved:
         if place is not None:
@@ -136,8 +138,9 @@ def _moved(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_session(session: Session, config: Mapping[str, Any], input: WireFormat, output: WireFormat) -> bool:
     """Take what the core needs from the service's effective session; returns whether user speech is transcribed."""
-    nested, _ = to_ga(config)
-    audio = nested.get("audio")
+    audio = config.get("audio")
+    if not isinstance(audio, Mapping) or "turn_detection" in config:
+        audio = to_ga(config)[0].get("audio")
     side = audio.get("input") if isinstance(audio, Mapping) else None
     side = side if isinstance(side, Mapping) else {}
     if "turn_detection" in side:
