@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from . import shaping
 from .shaping import Moved, deep_merge
@@ -68,9 +68,7 @@ class Dialect:
         address = config.get("url") or self.default_url
         if not address:
             raise ValueError(f"the dialect {self.name!r} has no address of its own: give the option `url`")
-        parts = urlsplit(str(address))
-        if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise ValueError("`url` must be ws://, wss://, http:// or https://, then a host")
+        parts = _parsed(str(address))
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         for name, value in self._parameters(config).items():
             query.setdefault(name, value)
@@ -134,6 +132,17 @@ class Dialect:
             moved = []
         shaped, lost = self.session(merged)
         return shaped, [*moved, *lost]
+
+
+def _parsed(address: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        valid = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        valid = False
+    if not valid:
+        raise ValueError("`url` must be ws://, wss://, http:// or https://, then a host")
+    return parts
 
 
 GA = Dialect(name="ga", default_url="wss://api.openai.com/v1/realtime", default_model="gpt-realtime-2.1")
