@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from vivavoce_openai_realtime.protocol import DIALECTS, ClientProtocol, Dialect
+from msgspec.structs import replace
+from vivavoce_openai_realtime.protocol import DIALECTS, ClientProtocol, Dialect, UnknownEvent
 from vivavoce_openai_realtime.protocol import events as e
 from vivavoce_openai_realtime.protocol.shaping import deep_merge, to_flat, to_ga
 
@@ -194,3 +194,23 @@ def test_a_dialect_of_somebody_elses() -> None:
     client.receive_text('{"type":"response.created","response":{"id":"r"}}')
     frame = '{"type":"audio","item_id":"a","response_id":"r","delta":"AAECAw=="}'
     assert [list(client.receive_text(frame)) for _ in range(2)] == [[e.Audio(b"\0\1\2\3", "r", "a", 0)]] * 2
+
+
+def test_translation_is_a_dialect_too() -> None:
+    """A translation session has no type, and a name of its own for input audio."""
+    name = "session.input_audio_buffer.append"
+    client = ClientProtocol(
+        Dialect(name="translation", session_type=None, outgoing={"input_audio_buffer.append": name})
+    )
+    client.send_session({"audio": {"output": {"language": "de"}}})
+    frames = [json.loads(frame) for frame in (*client.data_to_send(), client.append(b"\0\1"))]
+    assert frames == [
+        {"type": "session.update", "event_id": "req_1", "session": {"audio": {"output": {"language": "de"}}}},
+        {"type": name, "audio": "AAE="},
+    ]
+
+
+def test_rename_to_a_name_nobody_knows() -> None:
+    """A dialect with a mistake in it loses one event, and no more."""
+    client = ClientProtocol(Dialect(name="mine", incoming={"a": "no.such.event"}))
+    assert list(client.receive_text('{"type":"a"}')) == [UnknownEvent("a", {"type": "a"})]

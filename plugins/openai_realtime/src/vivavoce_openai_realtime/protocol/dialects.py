@@ -2,17 +2,18 @@
 
     MINE = Dialect(name="mine", default_url="wss://voice.example.com/v1/realtime", key_variables=("MINE_API_KEY",))
 
-Everything else defaults to GA. `dataclasses.replace(GA, ...)` works too.
+Everything else defaults to GA. `msgspec.structs.replace(GA, ...)` works too.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct, field
 
 from . import shaping
 from .shaping import Moved, deep_merge
@@ -26,8 +27,7 @@ Shape = Callable[[Mapping[str, Any]], tuple[JSON, list[Moved]]]
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
+class Dialect(Struct, frozen=True, kw_only=True):
     """One service's way of speaking the Realtime protocol.
 
     `incoming` and `outgoing` rename event types: the service's name to ours (a GA or beta name), and ours to the
@@ -49,6 +49,8 @@ class Dialect:
     headers: Mapping[str, str] = field(default_factory=dict)
     incoming: Mapping[str, str] = field(default_factory=dict)
     outgoing: Mapping[str, str] = field(default_factory=dict)
+    session_type: str | None = "realtime"
+    """`session.type` of a configuration that names none; `None`: the service knows no such field."""
     session: Shape = shaping.to_ga
     response: Shape = shaping.response_to_ga
     item: Callable[[Mapping[str, Any]], JSON] = shaping.item_to_ga
@@ -153,6 +155,7 @@ BETA = Dialect(
     session=shaping.to_flat,
     response=shaping.response_to_flat,
     item=shaping.item_to_flat,
+    session_type=None,
     flat=True,
     tags_responses=False,
 )
@@ -174,6 +177,7 @@ AZURE_PREVIEW = Dialect(
     session=shaping.to_flat,
     response=shaping.response_to_flat,
     item=shaping.item_to_flat,
+    session_type=None,
     flat=True,
     tags_responses=False,
 )

@@ -42,6 +42,10 @@ from .values import (
 __all__ = ["Replies"]
 
 
+_MOST_OPEN = 64
+"""Replies at a time, the default conversation's and those out of band; services run a handful."""
+
+
 class Replies:
     """All replies of one session. Every method returns the events that its news means."""
 
@@ -263,6 +267,11 @@ class Replies:
         if not out_of_band:
             events += self._supersede(announced=response is not None)
             self.active = response_id if self.active is None else self.active
+        if len(self._open) >= _MOST_OPEN:
+            oldest = next(iter(self._open.values()))
+            events += self._finish(
+                oldest, "incomplete", StatusDetails(reason="superseded"), None, oldest.metadata
+            )
         reply = Reply(response_id, self._format(response), out_of_band=out_of_band, metadata=metadata)
         reply.state = step(states.RESPONSE, None, "begin")
         self._open[response_id] = reply
