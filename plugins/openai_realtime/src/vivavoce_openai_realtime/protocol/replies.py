@@ -136,7 +136,7 @@ class Replies:
             return []
         events = [] if response_id in self._open else self._begin(response_id, event.response)
         reply = self._open[response_id]
-        metadata = self._metadata(response) or reply.metadata
+        metadata = given(response.metadata) or reply.metadata
         status = given(response.status) or "completed"
         for mapping in given(response.output) or ():
             events += self._output(reply, mapping, calls=status == "completed")
@@ -253,7 +253,7 @@ class Replies:
 
     def _begin(self, response_id: str, response: JSON | None) -> list[Event]:
         """`response` is `None` where a reply is heard of before it was announced."""
-        metadata = self._metadata(view(Response, response))
+        metadata = given(view(Response, response).metadata) or {}
         in_band = response is None or response.get("conversation_id", "") is not None
         request: Pending | None = None
         if response is not None:
@@ -391,9 +391,6 @@ class Replies:
 
     def _format(self, response: JSON | None) -> AudioFormat:
         return audio_format(response or {}, "output") or self.format
-
-    def _metadata(self, response: Response) -> JSON:
-        return given(response.metadata) or {}
 
 
 def _silent(event: ServerEvent) -> list[Event]:
