@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from vivavoce_openai_realtime.protocol import DIALECTS, ClientProtocol, Dialect, UnknownEvent
 from vivavoce_openai_realtime.protocol import events as e
 from vivavoce_openai_realtime.protocol.shaping import deep_merge, to_flat, to_ga

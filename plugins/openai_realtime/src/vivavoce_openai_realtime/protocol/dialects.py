@@ -2,18 +2,17 @@
 
     MINE = Dialect(name="mine", default_url="wss://voice.example.com/v1/realtime", key_variables=("MINE_API_KEY",))
 
-Everything else defaults to GA. `msgspec.structs.replace(GA, ...)` works too.
+Everything else defaults to GA. `dataclasses.replace(GA, ...)` works too.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
-
-from msgspec import Struct, field
 
 from . import shaping
 from .shaping import Moved, deep_merge
@@ -27,7 +26,8 @@ Shape = Callable[[Mapping[str, Any]], tuple[JSON, list[Moved]]]
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
-class Dialect(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
     """One service's way of speaking the Realtime protocol.
 
     `incoming` and `outgoing` rename event types: the service's name to ours (a GA or beta name), and ours to the
