@@ -483,3 +483,17 @@ def test_closed_says_why_and_what_was_pending() -> None:
     )
     with pytest.raises(ValueError, match="closed"):
         protocol.send_commit()
+
+
+def test_replies_that_never_end_are_bounded() -> None:
+    """A service that begins replies and ends none does not fill the memory."""
+    protocol = ClientProtocol()
+    for number in range(200):
+        other = {"id": f"r{number}", "conversation_id": None, "metadata": {"n": str(number)}}
+        hear([ev("response.created", response=other)], protocol)
+    last = hear(
+        [ev("response.created", response={"id": "x", "conversation_id": None, "metadata": {"n": "x"}})],
+        protocol,
+    )
+    assert [type(event) for event in last] == [e.ResponseFinished, e.ResponseStarted]
+    assert last[0].response_id == "r136"

@@ -22,13 +22,16 @@ from . import server_events as wire
 from . import states
 from .client_items import Items
 from .codec import (
+    APPEND_TAIL,
     BAD_INPUT,
     MAX_FRAME,
     Frame,
     Malformed,
+    Peek,
+    append_head,
     b64decode,
-    decode_server_event,
-    encode_append,
+    b64encode,
+    decode_peeked,
     malformed,
     peek,
     too_large,
@@ -84,6 +87,8 @@ class ClientProtocol:
         self._numbers = count(1)
         self._new_id = new_id or (lambda: f"req_{next(self._numbers)}")
         self._out: list[bytes] = []
+        name = "input_audio_buffer.append"
+        self._append_head = append_head(dialect.outgoing.get(name, name))
         self._last_error: ErrorDetail | None = None
         self._requests = Requests()
         self._replies = Replies(self._requests)
@@ -136,7 +141,7 @@ class ClientProtocol:
         try:
             head = peek(frame)
         except BAD_INPUT:
-            return self._receive(frame)
+            return self._receive(frame, None)
         track = self._tracks.get(head.item_id)
         if (
             track is None
@@ -144,7 +149,7 @@ class ClientProtocol:
             or head.response_id != track.response_id
             or head.content_index != track.content_index
         ):
-            return self._receive(frame)
+            return self._receive(frame, head)
         try:
             audio = b64decode(head.delta, None, True)
         except ValueError as error:
@@ -175,10 +180,10 @@ class ClientProtocol:
         self._tracks.clear()
         return (closed,)
 
-    def _receive(self, frame: Frame) -> Sequence[Event]:
+    def _receive(self, frame: Frame, head: Peek | None) -> Sequence[Event]:
         if self.state is SessionState.CLOSED:
             return _NONE
-        event = decode_server_event(frame, self.dialect.incoming)
+        event = decode_peeked(frame, head, self.dialect.incoming)
         if isinstance(event, Malformed):
             return (event,)
         if not isinstance(event, wire.Error):
@@ -193,13 +198,13 @@ class ClientProtocol:
 
         Whole samples in `input_format`, at most 15 MiB.
         """
-        return encode_append(audio)
+        return b"".join((self._append_head, b64encode(audio), APPEND_TAIL))
 
     def send_session(self, session: Mapping[str, Any]) -> str:
         """`session.update`, brought into the dialect's shape. Answered by `SessionUpdated` or `RequestFailed`."""
         shaped, _ = self.dialect.shape_session(session)
-        if not self.dialect.flat:
-            shaped.setdefault("type", "realtime")
+        if self.dialect.session_type is not None:
+            shaped.setdefault("type", self.dialect.session_type)
         request_id = self._request("session.update", {"session": shaped})
         self.state = step(states.SESSION, self.state, "update") or self.state
         return request_id

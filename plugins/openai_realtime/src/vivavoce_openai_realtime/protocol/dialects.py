@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from . import shaping
 from .shaping import Moved, deep_merge
@@ -49,6 +49,8 @@ class Dialect:
     headers: Mapping[str, str] = field(default_factory=dict)
     incoming: Mapping[str, str] = field(default_factory=dict)
     outgoing: Mapping[str, str] = field(default_factory=dict)
+    session_type: str | None = "realtime"
+    """`session.type` of a configuration that names none; `None`: the service knows no such field."""
     session: Shape = shaping.to_ga
     response: Shape = shaping.response_to_ga
     item: Callable[[Mapping[str, Any]], JSON] = shaping.item_to_ga
@@ -68,9 +70,7 @@ class Dialect:
         address = config.get("url") or self.default_url
         if not address:
             raise ValueError(f"the dialect {self.name!r} has no address of its own: give the option `url`")
-        parts = urlsplit(str(address))
-        if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise ValueError("`url` must be ws://, wss://, http:// or https://, then a host")
+        parts = _parsed(str(address))
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         for name, value in self._parameters(config).items():
             query.setdefault(name, value)
@@ -136,6 +136,17 @@ class Dialect:
         return shaped, [*moved, *lost]
 
 
+def _parsed(address: str) -> SplitResult:
+    try:
+        parts = urlsplit(address)
+        valid = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no number
+        valid = False
+    if not valid:
+        raise ValueError("`url` must be ws://, wss://, http:// or https://, then a host")
+    return parts
+
+
 GA = Dialect(name="ga", default_url="wss://api.openai.com/v1/realtime", default_model="gpt-realtime-2.1")
 
 BETA = Dialect(
@@ -144,6 +155,7 @@ BETA = Dialect(
     session=shaping.to_flat,
     response=shaping.response_to_flat,
     item=shaping.item_to_flat,
+    session_type=None,
     flat=True,
     tags_responses=False,
 )
@@ -165,6 +177,7 @@ AZURE_PREVIEW = Dialect(
     session=shaping.to_flat,
     response=shaping.response_to_flat,
     item=shaping.item_to_flat,
+    session_type=None,
     flat=True,
     tags_responses=False,
 )

@@ -77,9 +77,9 @@ def fault_of_frame(raw: object, reason: str) -> Fault:
         path = ".".join(filter(None, (found.group(2), found.group(1))))
         return missing(path)
     if found := _AT.search(reason):
-        return Fault(
-            "invalid_type", f"Invalid value for '{found.group(2)}': {found.group(1)}.", found.group(2)
-        )
+        why, path = found.groups()
+        code = "invalid_value" if "base64" in why else "invalid_type"
+        return Fault(code, f"Invalid value for '{path}': {why}.", path)
     if "audio" in raw:
         return invalid("audio", "base64")
     return Fault("invalid_event", "The event could not be read.")

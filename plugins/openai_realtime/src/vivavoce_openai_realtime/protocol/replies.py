@@ -42,6 +42,10 @@ from .values import (
 __all__ = ["Replies"]
 
 
+_MOST_OPEN = 64
+"""Replies at a time, the default conversation's and those out of band; services run a handful."""
+
+
 class Replies:
     """All replies of one session. Every method returns the events that its news means."""
 
@@ -132,7 +136,7 @@ class Replies:
             return []
         events = [] if response_id in self._open else self._begin(response_id, event.response)
         reply = self._open[response_id]
-        metadata = self._metadata(response) or reply.metadata
+        metadata = given(response.metadata) or reply.metadata
         status = given(response.status) or "completed"
         for mapping in given(response.output) or ():
             events += self._output(reply, mapping, calls=status == "completed")
@@ -249,7 +253,7 @@ class Replies:
 
     def _begin(self, response_id: str, response: JSON | None) -> list[Event]:
         """`response` is `None` where a reply is heard of before it was announced."""
-        metadata = self._metadata(view(Response, response))
+        metadata = given(view(Response, response).metadata) or {}
         in_band = response is None or response.get("conversation_id", "") is not None
         request: Pending | None = None
         if response is not None:
@@ -263,6 +267,11 @@ class Replies:
         if not out_of_band:
             events += self._supersede(announced=response is not None)
             self.active = response_id if self.active is None else self.active
+        if len(self._open) >= _MOST_OPEN:
+            oldest = next(iter(self._open.values()))
+            events += self._finish(
+                oldest, "incomplete", StatusDetails(reason="superseded"), None, oldest.metadata
+            )
         reply = Reply(response_id, self._format(response), out_of_band=out_of_band, metadata=metadata)
         reply.state = step(states.RESPONSE, None, "begin")
         self._open[response_id] = reply
@@ -382,9 +391,6 @@ class Replies:
 
     def _format(self, response: JSON | None) -> AudioFormat:
         return audio_format(response or {}, "output") or self.format
-
-    def _metadata(self, response: Response) -> JSON:
-        return given(response.metadata) or {}
 
 
 def _silent(event: ServerEvent) -> list[Event]:

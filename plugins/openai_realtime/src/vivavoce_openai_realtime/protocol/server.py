@@ -14,8 +14,8 @@ is handed on for information. Nothing a peer sends raises; a verb at the wrong t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import urandom
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -39,7 +39,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _random_id(prefix: str) -> str:
-    return f"{prefix}_{uuid4().hex[:20]}"
+    return f"{prefix}_{urandom(10).hex()}"
 
 
 class ServerProtocol:
@@ -162,10 +162,8 @@ class ServerProtocol:
 
     def timeout_triggered(self, start_ms: int, end_ms: int, item_id: str) -> None:
         """Nobody spoke for `idle_timeout_ms`; `commit(item_id)` follows."""
-        self._emit(
-            "input_audio_buffer.timeout_triggered",
-            {"audio_start_ms": start_ms, "audio_end_ms": end_ms, "item_id": item_id},
-        )
+        fields = {"audio_start_ms": start_ms, "audio_end_ms": end_ms, "item_id": item_id}
+        self._emit("input_audio_buffer.timeout_triggered", fields)
 
     def commit(self, item_id: str | None = None) -> str:
         """Makes the buffer a user item, and returns its id."""
@@ -375,10 +373,8 @@ class ServerProtocol:
             self._emit(name, {"previous_item_id": previous, "item": item})
 
     def _transcription(self, name: str, item_id: str, fields: JSON) -> None:
-        self._emit(
-            f"conversation.item.input_audio_transcription.{name}",
-            {"item_id": item_id, "content_index": 0, **fields},
-        )
+        fields = {"item_id": item_id, "content_index": 0, **fields}
+        self._emit(f"conversation.item.input_audio_transcription.{name}", fields)
 
     def _emit(self, name: str, fields: JSON) -> None:
         if self.beta:
