@@ -27,7 +27,11 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / "real-speech"
 PACKAGES = ("asterisk-core-sounds-en", "asterisk-core-sounds-en-g722")
 RATE = 16_000
 _SPOKEN_DIGITS = dict(
-    zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True)
+    zip(
+        "0123456789",
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+        strict=True,
+    )
 )
 
 
