@@ -51,7 +51,9 @@ class PicoEngine:
             try:
                 self._engines[language] = ttspico.TtsEngine(language)
             except RuntimeError as failed:
-                raise EngineError("speaker_missing", f"Pico has no data for {language!r}: {failed}") from failed
+                raise EngineError(
+                    "speaker_missing", f"Pico has no data for {language!r}: {failed}"
+                ) from failed
         return self._engines[language]
 
 

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from vivavoce.errors import ConfigError, ProviderError, ProviderLoadError, VoiceError
@@ -79,7 +79,7 @@ class Worker:
             return answer
         return None
 
-    async def stream(self, kind: str, payload: Any, *, parts: bool = True) -> AsyncIterator[Any]:
+    async def stream(self, kind: str, payload: Any, *, parts: bool = True) -> AsyncGenerator[Any]:
         """Ask, and yield the parts of the answer as they come (without `parts`: the last one alone)."""
         id = next(self._ids)
         answers: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()  # bounded by what one request can answer
@@ -167,7 +167,8 @@ class Worker:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
             raise WorkerDiedError(
-                f"{self.engine} did not answer within {seconds:g} s, so its process was ended", provider=self.engine
+                f"{self.engine} did not answer within {seconds:g} s, so its process was ended",
+                provider=self.engine,
             ) from None
 
     def _died(self) -> WorkerDiedError:

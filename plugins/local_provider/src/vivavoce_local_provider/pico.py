@@ -1,7 +1,7 @@
 """The `pico` provider: text to speech offline by SVOX Pico, in six languages.
 
-    voice = Voice("pico", speaker="en-GB", rate=1.2)
-    await (await voice.speak("Good morning.")).pipe(sink)
+voice = Voice("pico", speaker="en-GB", rate=1.2)
+await (await voice.speak("Good morning.")).pipe(sink)
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _in_range(low: float, high: float) -> Any:
     return check
 
 
-def _check_speaker(instance: object, attribute: object, value: object) -> None:
+def _check_speaker(instance: object, attribute: object, value: Any) -> None:
     if value is not None and value not in _LANGUAGES:
         raise ConfigError(f"speaker={value!r}: pico has {', '.join(_LANGUAGES)}", option="speaker")
 
@@ -84,7 +84,9 @@ class PicoProvider:
         self._turn = asyncio.Lock()
 
     @hookimpl
-    async def speak(self, context: Context, text: str | AsyncIterator[str], options: Mapping[str, Any]) -> Speech:
+    async def speak(
+        self, context: Context, text: str | AsyncIterator[str], options: Mapping[str, Any]
+    ) -> Speech:
         """Speak `text` sentence by sentence: the first audio is there when the first sentence is."""
         request = _request(context, options)
         await self._load(request)

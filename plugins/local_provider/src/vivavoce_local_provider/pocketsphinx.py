@@ -33,7 +33,7 @@ def _phrases(given: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(given or ())
 
 
-def _check_grammar(instance: object, attribute: object, value: object) -> None:
+def _check_grammar(instance: object, attribute: object, value: Any) -> None:
     if value is not None and not isinstance(value, str):
         raise ConfigError("grammar: give the JSGF grammar as text", option="grammar")
 
@@ -90,7 +90,9 @@ class PocketsphinxProvider:
                 await worker.call("load", _wanted(context, {}))
             finally:
                 await self.give_back(worker)
-        return ListenerInfo(enabled=True, model="en-us", languages=("en-US",), metadata={"sample_rate": 16_000})
+        return ListenerInfo(
+            enabled=True, model="en-us", languages=("en-US",), metadata={"sample_rate": 16_000}
+        )
 
     @hookimpl
     async def close(self, context: Context, reason: str) -> None:

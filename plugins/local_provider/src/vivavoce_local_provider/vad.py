@@ -1,20 +1,31 @@
 """Voice activity: where the user's speech begins and ends. Decisions only; no I/O, no clock: time is counted in samples.
 
-    activity = VoiceActivity()
-    for found in activity.feed(pcm):
-        match found: ...
+activity = VoiceActivity()
+for found in activity.feed(pcm):
+    match found: ...
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import msgspec
 from vivavoce import ConfigError, ProviderLoadError
 
-__all__ = ["FRAME_MS", "Detector", "Found", "SpeechAudio", "SpeechBegan", "SpeechEnded", "VadSettings", "VoiceActivity", "load_detector"]
+__all__ = [
+    "FRAME_MS",
+    "Detector",
+    "Found",
+    "SpeechAudio",
+    "SpeechBegan",
+    "SpeechEnded",
+    "VadSettings",
+    "VoiceActivity",
+    "load_detector",
+]
 
 RATE = 16_000
 FRAME_BYTES = 1024
@@ -51,8 +62,8 @@ class SpeechEnded(msgspec.Struct, frozen=True, gc=False):
 Found = SpeechBegan | SpeechAudio | SpeechEnded
 
 
-def _between(low: float, high: float) -> Callable[[object, attrs.Attribute[float], object], None]:
-    def check(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+def _between(low: float, high: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise ConfigError(
                 f"{attribute.name}={value!r}: give a number from {low:g} to {high:g}", option=attribute.name
@@ -110,7 +121,9 @@ class VoiceActivity:
             frame = audio[start : start + FRAME_BYTES]
             probability = self._detector(frame)
             self._frames += 1
-            found += self._within(frame, probability) if self.speaking else self._before_speech(frame, probability)
+            found += (
+                self._within(frame, probability) if self.speaking else self._before_speech(frame, probability)
+            )
         self._rest = audio[whole:]
         return found
 
