@@ -1,0 +1,1 @@
+"""The responders that come along: `echo`, `assistant` (the default), `chat`."""
