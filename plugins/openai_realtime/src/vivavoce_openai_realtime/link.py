@@ -201,6 +201,10 @@ class Link:
     def _session_ready(self, event: events.SessionReady) -> None:
         self._read_session(event.config)
         self._context.emit(core.SessionCreated(event.session_id, event.expires_at, event.config))
+        self.introduced()
+
+    def introduced(self) -> None:
+        """The session may be configured now."""
         if not self.ready.done():
             self.ready.set_result(None)
 

@@ -80,28 +80,21 @@ class OpenAIRealtimeProvider:
         await self._replay(link, context)
 
     async def _configure(self, link: Link, context: Context, dialect: Dialect, model: str | None) -> None:
-        await asyncio.wait({link.ready}, timeout=_INTRODUCTION)
-        if link.ready.done():
-            link.ready.result()
-        wanted = shapes.session_config(context.session, dialect, model)
-        request = asyncio.ensure_future(link.request(link.protocol.send_session(wanted)))
+        # A service that introduces the session only after our update is not waited for longer.
+        timer = asyncio.get_running_loop().call_later(_INTRODUCTION, link.introduced)
         try:
-            # Whichever comes first: the answer, or an error that says why there will be none.
-            await asyncio.wait(
-                {request, link.ready} if not link.ready.done() else {request},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if link.ready.done():
-                link.ready.result()
-            await request
+            await link.ready
+        finally:
+            timer.cancel()
+        wanted = shapes.session_config(context.session, dialect, model)
+        try:
+            await link.request(link.protocol.send_session(wanted))
         except ProviderError as refused:
             raise ConnectError(
                 f"the service refused the session's configuration: {refused} (param {refused.param})",
                 code=refused.code,
                 retryable=False,
             ) from refused
-        finally:
-            request.cancel()
 
     async def _replay(self, link: Link, context: Context) -> None:
         """The conversation so far, as items; the last acknowledgement stands for all."""

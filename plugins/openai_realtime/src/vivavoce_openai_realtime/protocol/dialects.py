@@ -127,8 +127,7 @@ class Dialect:
         Also returned: the names that were moved, with their new place, or `None` where the service has none for them.
         """
         nested, moved = shaping.to_ga(session)
-        base, _ = shaping.to_ga(defaults or {})
-        merged = deep_merge(base, nested)
+        merged = deep_merge(shaping.to_ga(defaults)[0], nested) if defaults else nested
         if self.flat:  # what GA has no place for is at home here
             merged.update({k: v for k, v in session.items() if k == "temperature"})
             moved = []

@@ -7,7 +7,6 @@ Source: the Realtime API's migration guide from beta to GA, and docs.x.ai for xA
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,13 +94,20 @@ _CONTENT = {"text": "output_text", "audio": "output_audio"}
 _FLAT_CONTENT = {ga: flat for flat, ga in _CONTENT.items()}
 
 
+def _copy(value: Any) -> Any:
+    """JSON values, with mappings and lists of their own."""
+    if isinstance(value, Mapping):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> JSON:
     """A new mapping: `over` on `base`, mapping by mapping. Anything else, lists and `None` included, replaces.
 
     A mapping whose `type` changes replaces too: the settings of one kind of turn detection or audio format do not
     belong to another.
     """
-    merged = copy.deepcopy(dict(base))
+    merged: JSON = _copy(base)
     for key, value in over.items():
         old = merged.get(key)
         if (
@@ -111,7 +117,7 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> JSON:
         ):
             merged[key] = deep_merge(old, value)
         else:
-            merged[key] = copy.deepcopy(dict(value) if isinstance(value, Mapping) else value)
+            merged[key] = _copy(dict(value) if isinstance(value, Mapping) else value)
     return merged
 
 
@@ -176,19 +182,19 @@ def _with_parts(item: Mapping[str, Any], names: Mapping[str, str]) -> JSON:
 def _nest(
     source: Mapping[str, Any], names: Mapping[str, tuple[Path, Convert, Convert]]
 ) -> tuple[JSON, list[Moved]]:
-    nested: JSON = copy.deepcopy({k: v for k, v in source.items() if k not in names and k not in _NOT_GA})
+    nested: JSON = _copy({k: v for k, v in source.items() if k not in names and k not in _NOT_GA})
     moved: list[Moved] = [(name, None) for name in _NOT_GA if name in source]
     for name, (path, convert, _) in names.items():
         if name in source:
             moved.append((name, ".".join(path)))
-            _put(nested, path, convert(copy.deepcopy(source[name])))
+            _put(nested, path, convert(_copy(source[name])))
     return nested, moved
 
 
 def _flatten(
     source: Mapping[str, Any], names: Mapping[str, tuple[Path, Convert, Convert]]
 ) -> tuple[JSON, list[Moved]]:
-    flat: JSON = copy.deepcopy(dict(source))
+    flat: JSON = _copy(dict(source))
     for name, (path, _, convert) in names.items():
         found, value = _take(flat, path)
         if found:
