@@ -19,6 +19,7 @@ from vivavoce_openai_realtime.protocol import (
 from vivavoce_openai_realtime.protocol.client_events import CLIENT_EVENTS, InputAudioBufferAppend
 from vivavoce_openai_realtime.protocol.codec import MAX_FRAME
 from vivavoce_openai_realtime.protocol.response_events import SERVER_EVENTS, ResponseOutputAudioDelta
+from vivavoce_openai_realtime.protocol.server_events import ConversationItemAdded
 from vivavoce_openai_realtime.protocol.values import UNSET, ErrorDetail, Item, Response, error_detail, view
 
 EVENTS: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "wire_events.json").read_text())
@@ -77,6 +78,7 @@ def test_fields_of_objects_survive() -> None:
     """What is unknown inside an item is kept, and written back."""
     event = {"type": "conversation.item.added", "item": {"id": "i", "type": "new", "x": {"y": 1}}}
     value = decode_server_event(json.dumps(event))
+    assert isinstance(value, ConversationItemAdded)
     assert json.loads(encode(value)) == event
 
 

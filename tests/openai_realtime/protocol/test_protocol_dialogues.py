@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from vivavoce_openai_realtime.protocol import ClientProtocol, UnknownEvent
 from vivavoce_openai_realtime.protocol import events as e
+from vivavoce_openai_realtime.protocol.values import ErrorDetail
 
 JSON = dict[str, Any]
 PCM = "AAECAw=="
@@ -258,7 +259,7 @@ DIALOGUES: dict[str, tuple[list[JSON], list[Any]]] = {
                 "r",
                 "failed",
                 None,
-                e.ErrorDetail(type="server_error", code="rate_limit_exceeded"),
+                ErrorDetail(type="server_error", code="rate_limit_exceeded"),
                 None,
                 False,
                 {},
@@ -295,7 +296,7 @@ DIALOGUES: dict[str, tuple[list[JSON], list[Any]]] = {
     ),
     "transcript failed": (
         [ev(T + "failed", item_id="u", content_index=0, error={"message": "What?"})],
-        [e.TranscriptFailed("u", 0, e.ErrorDetail(message="What?"))],
+        [e.TranscriptFailed("u", 0, ErrorDetail(message="What?"))],
     ),
     "conversation first, then pings": (
         [
@@ -325,7 +326,7 @@ DIALOGUES: dict[str, tuple[list[JSON], list[Any]]] = {
     "unknown": ([ev("x.y", z=1)], [UnknownEvent("x.y", {"type": "x.y", "z": 1})]),
     "an error in words": (
         [ev("error", error="busy", code=7)],
-        [e.ServerError(e.ErrorDetail(message="busy", code="7"))],
+        [e.ServerError(ErrorDetail(message="busy", code="7"))],
     ),
 }
 
@@ -472,8 +473,8 @@ def test_closed_says_why_and_what_was_pending() -> None:
     protocol = ClientProtocol()
     request = protocol.send_session({})
     error = {"type": "invalid_request_error", "code": "invalid_api_key", "message": "No."}
-    assert hear([ev("error", error=error)], protocol) == [e.ServerError(e.ErrorDetail(**error))]
-    closed = e.Closed(3000, "invalid_request_error.invalid_api_key", e.ErrorDetail(**error), (request,))
+    assert hear([ev("error", error=error)], protocol) == [e.ServerError(ErrorDetail(**error))]
+    closed = e.Closed(3000, "invalid_request_error.invalid_api_key", ErrorDetail(**error), (request,))
     assert list(protocol.receive_eof(3000, "invalid_request_error.invalid_api_key")) == [closed]
     assert (
         list(protocol.receive_eof(1000))

@@ -49,7 +49,7 @@ class Line:
 
     def ask(self, frame: bytes | None = None) -> list[wire.ClientEvent]:
         """What the client queued (or `frame`) reaches the server."""
-        handed = []
+        handed: list[wire.ClientEvent] = []
         for data in [frame] if frame is not None else self.client.data_to_send():
             event = json.loads(data)
             self.sent.append(event)

@@ -51,9 +51,9 @@ def test_request_is_acknowledged(
     """The answer to a request names it, once."""
     protocol = ClientProtocol()
     request = getattr(protocol, verb)(*arguments)
-    assert protocol.pending == (request,)
+    before = protocol.pending
     assert request in [getattr(event, "request_id", None) for event in tell(protocol, answer, **fields)]
-    assert protocol.pending == ()
+    assert (before, protocol.pending) == ((request,), ())
 
 
 @pytest.mark.parametrize(("verb", "arguments"), [a[:2] for a in ACKS], ids=[a[0] for a in ACKS])

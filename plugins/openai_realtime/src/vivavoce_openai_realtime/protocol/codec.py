@@ -23,16 +23,22 @@ from .values import JSON, UNSET, Unset
 V = TypeVar("V")
 
 __all__ = [
+    "APPEND_TAIL",
+    "BAD_INPUT",
     "MAX_FRAME",
     "Frame",
     "Malformed",
     "Peek",
     "UnknownEvent",
+    "append_head",
     "decode_client_event",
     "decode_mapping",
+    "decode_peeked",
     "decode_server_event",
     "encode",
     "encode_append",
+    "malformed",
+    "too_large",
 ]
 
 Frame: TypeAlias = bytes | bytearray | memoryview | str
@@ -233,6 +239,7 @@ def _decode(
 
 
 def too_large(frame: Frame) -> Malformed:
+    """A frame over the limit, unread."""
     return Malformed(f"the frame has {len(frame)} bytes, more than {MAX_FRAME}")
 
 

@@ -143,6 +143,8 @@ class SpeechStarted(Struct, frozen=True):
 
 
 class SpeechStopped(Struct, frozen=True):
+    """The service heard speech end, at `at_ms` of the audio ever appended; once per item."""
+
     item_id: str | None
     at_ms: int | None
 
@@ -178,12 +180,16 @@ class ItemDone(Struct, frozen=True):
 
 
 class ItemRetrieved(Struct, frozen=True):
+    """An item as the service keeps it; the audio of a user's item is base64 in its content."""
+
     request_id: str | None
     item_id: str
     item: Item
 
 
 class ItemTruncated(Struct, frozen=True):
+    """The service keeps only the first `audio_end_ms` of a part, and forgot the transcript of the rest."""
+
     request_id: str | None
     item_id: str
     content_index: int
@@ -191,6 +197,8 @@ class ItemTruncated(Struct, frozen=True):
 
 
 class ItemDeleted(Struct, frozen=True):
+    """The item is no longer part of the conversation."""
+
     request_id: str | None
     item_id: str
 
@@ -231,6 +239,8 @@ class ToolCallReady(Struct, frozen=True):
 
 
 class RateLimits(Struct, frozen=True):
+    """What the account may still use."""
+
     limits: list[RateLimit]
 
 

@@ -10,7 +10,7 @@ import re
 from .client_events import CLIENT_EVENTS
 from .values import JSON
 
-__all__ = ["CLOSE_CODES", "Fault", "close_for", "fault_of_frame"]
+__all__ = ["CLOSE_CODES", "Fault", "close_for", "fault_of_frame", "invalid", "missing", "unknown_parameter"]
 
 CLOSE_CODES = {
     "invalid_api_key": 3000,
@@ -45,14 +45,17 @@ class Fault(Exception):
 
 
 def unknown_parameter(path: str) -> Fault:
+    """A field that this object does not have."""
     return Fault("unknown_parameter", f"Unknown parameter: '{path}'.", path)
 
 
 def missing(path: str) -> Fault:
+    """A field that has to be there."""
     return Fault("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
 
 
 def invalid(path: str, expected: str) -> Fault:
+    """A field that holds something else than `expected`."""
     return Fault("invalid_value", f"Invalid value for '{path}': expected {expected}.", path)
 
 

@@ -38,7 +38,7 @@ PCM: JSON = {"type": "audio/pcm", "rate": 24_000}
 # --- rules: each raises `Fault` with the path of what is wrong
 
 
-def one_of(*values: str) -> Rule:
+def _one_of(*values: str) -> Rule:
     def check(value: Any, path: str) -> None:
         if value not in values:
             raise invalid(path, " or ".join(f"'{v}'" for v in values))
@@ -46,7 +46,7 @@ def one_of(*values: str) -> Rule:
     return check
 
 
-def a(kind: type | tuple[type, ...], name: str) -> Rule:
+def _a(kind: type | tuple[type, ...], name: str) -> Rule:
     def check(value: Any, path: str) -> None:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise invalid(path, name)
@@ -54,7 +54,7 @@ def a(kind: type | tuple[type, ...], name: str) -> Rule:
     return check
 
 
-def number(low: float, high: float, *, whole: bool = False) -> Rule:
+def _number(low: float, high: float, *, whole: bool = False) -> Rule:
     def check(value: Any, path: str) -> None:
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
@@ -63,7 +63,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Rule:
     return check
 
 
-def nullable(rule: Rule) -> Rule:
+def _nullable(rule: Rule) -> Rule:
     def check(value: Any, path: str) -> None:
         if value is not None:
             rule(value, path)
@@ -71,7 +71,7 @@ def nullable(rule: Rule) -> Rule:
     return check
 
 
-def either(*rules: Rule) -> Rule:
+def _either(*rules: Rule) -> Rule:
     """The first rule that holds; if none does, what the last one says."""
 
     def check(value: Any, path: str) -> None:
@@ -85,7 +85,7 @@ def either(*rules: Rule) -> Rule:
     return check
 
 
-def mapping(fields: Mapping[str, Rule], required: Collection[str] = ()) -> Rule:
+def _mapping(fields: Mapping[str, Rule], required: Collection[str] = ()) -> Rule:
     def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise invalid(path, "an object")
@@ -100,7 +100,7 @@ def mapping(fields: Mapping[str, Rule], required: Collection[str] = ()) -> Rule:
     return check
 
 
-def items(rule: Rule) -> Rule:
+def _items(rule: Rule) -> Rule:
     def check(value: Any, path: str) -> None:
         if not isinstance(value, list):
             raise invalid(path, "an array")
@@ -110,7 +110,7 @@ def items(rule: Rule) -> Rule:
     return check
 
 
-def by_type(**kinds: Rule) -> Rule:
+def _by_type(**kinds: Rule) -> Rule:
     """An object whose `type` says which rule it is under."""
 
     def check(value: Any, path: str) -> None:
@@ -126,107 +126,112 @@ def by_type(**kinds: Rule) -> Rule:
     return check
 
 
-def anything(value: Any, path: str) -> None:
+def _anything(value: Any, path: str) -> None:
     """What the service keeps and does not look into."""
 
 
-TEXT = a(str, "a string")
-FLAG = a(bool, "a boolean")
-OBJECT = a(dict, "an object")
+TEXT = _a(str, "a string")
+FLAG = _a(bool, "a boolean")
+OBJECT = _a(dict, "an object")
 
-_pcm = mapping({"type": TEXT, "rate": number(24_000, 24_000, whole=True)})
-_g711 = mapping({"type": TEXT})
-FORMAT = by_type(**{"audio/pcm": _pcm, "audio/pcmu": _g711, "audio/pcma": _g711})
+_pcm = _mapping({"type": TEXT, "rate": _number(24_000, 24_000, whole=True)})
+_g711 = _mapping({"type": TEXT})
+FORMAT = _by_type(**{"audio/pcm": _pcm, "audio/pcmu": _g711, "audio/pcma": _g711})
 
 _VAD_FLAGS = {"type": TEXT, "create_response": FLAG, "interrupt_response": FLAG}
-TURNS = by_type(
-    server_vad=mapping(
+TURNS = _by_type(
+    server_vad=_mapping(
         {
             **_VAD_FLAGS,
-            "threshold": number(0, 1),
-            "prefix_padding_ms": number(0, 60_000, whole=True),
-            "silence_duration_ms": number(0, 60_000, whole=True),
-            "idle_timeout_ms": nullable(number(5_000, 30_000, whole=True)),
+            "threshold": _number(0, 1),
+            "prefix_padding_ms": _number(0, 60_000, whole=True),
+            "silence_duration_ms": _number(0, 60_000, whole=True),
+            "idle_timeout_ms": _nullable(_number(5_000, 30_000, whole=True)),
         }
     ),
-    semantic_vad=mapping({**_VAD_FLAGS, "eagerness": one_of("low", "medium", "high", "auto")}),
+    semantic_vad=_mapping({**_VAD_FLAGS, "eagerness": _one_of("low", "medium", "high", "auto")}),
 )
-TOOL = by_type(
-    function=mapping(
-        {"type": TEXT, "name": TEXT, "description": TEXT, "parameters": OBJECT, "strict": anything}, ("name",)
+TOOL = _by_type(
+    function=_mapping(
+        {"type": TEXT, "name": TEXT, "description": TEXT, "parameters": OBJECT, "strict": _anything},
+        ("name",),
     ),
-    mcp=lambda value, path: a(str, "a string")(value.get("server_label"), f"{path}.server_label"),
+    mcp=lambda value, path: _a(str, "a string")(value.get("server_label"), f"{path}.server_label"),
 )
-CHOICE = either(
-    one_of("none", "auto", "required"),
-    by_type(
-        function=mapping({"type": TEXT, "name": TEXT}, ("name",)),
-        mcp=mapping({"type": TEXT, "server_label": TEXT, "name": nullable(TEXT)}, ("server_label",)),
+CHOICE = _either(
+    _one_of("none", "auto", "required"),
+    _by_type(
+        function=_mapping({"type": TEXT, "name": TEXT}, ("name",)),
+        mcp=_mapping({"type": TEXT, "server_label": TEXT, "name": _nullable(TEXT)}, ("server_label",)),
     ),
 )
-MODALITIES = items(one_of("audio", "text"))
-MAX_TOKENS = either(one_of("inf"), number(1, 4096, whole=True))
-VOICE = either(TEXT, mapping({"id": TEXT}, ("id",)))
-TRANSCRIPTION = mapping(
+MODALITIES = _items(_one_of("audio", "text"))
+MAX_TOKENS = _either(_one_of("inf"), _number(1, 4096, whole=True))
+VOICE = _either(TEXT, _mapping({"id": TEXT}, ("id",)))
+TRANSCRIPTION = _mapping(
     {
         "model": TEXT,
-        "language": nullable(TEXT),
-        "prompt": nullable(TEXT),
-        "keywords": anything,
-        "languages": anything,
-        "delay": anything,
+        "language": _nullable(TEXT),
+        "prompt": _nullable(TEXT),
+        "keywords": _anything,
+        "languages": _anything,
+        "delay": _anything,
     }
 )
-NOISE = mapping({"type": one_of("near_field", "far_field"), "strength": number(0, 1)})
-TRUNCATION = either(
-    one_of("auto", "disabled"),
-    mapping(
-        {"type": one_of("retention_ratio"), "retention_ratio": number(0, 1), "token_limits": OBJECT},
+NOISE = _mapping({"type": _one_of("near_field", "far_field"), "strength": _number(0, 1)})
+TRUNCATION = _either(
+    _one_of("auto", "disabled"),
+    _mapping(
+        {"type": _one_of("retention_ratio"), "retention_ratio": _number(0, 1), "token_limits": OBJECT},
         ("type",),
     ),
 )
 
-INPUT = mapping(
+INPUT = _mapping(
     {
         "format": FORMAT,
-        "transcription": nullable(TRANSCRIPTION),
-        "noise_reduction": nullable(NOISE),
-        "turn_detection": nullable(TURNS),
+        "transcription": _nullable(TRANSCRIPTION),
+        "noise_reduction": _nullable(NOISE),
+        "turn_detection": _nullable(TURNS),
     }
 )
-OUTPUT = mapping({"format": FORMAT, "voice": VOICE, "speed": number(0.25, 1.5)})
+OUTPUT = _mapping({"format": FORMAT, "voice": VOICE, "speed": _number(0.25, 1.5)})
 
 SHARED: dict[str, Rule] = {
     "output_modalities": MODALITIES,
     "instructions": TEXT,
-    "tools": items(TOOL),
+    "tools": _items(TOOL),
     "tool_choice": CHOICE,
     "parallel_tool_calls": FLAG,
-    "reasoning": nullable(OBJECT),
+    "reasoning": _nullable(OBJECT),
     "max_output_tokens": MAX_TOKENS,
-    "prompt": nullable(OBJECT),
+    "prompt": _nullable(OBJECT),
 }
-REALTIME = mapping(
+REALTIME = _mapping(
     {
         **SHARED,
-        "type": one_of("realtime"),
+        "type": _one_of("realtime"),
         "model": TEXT,
         "truncation": TRUNCATION,
-        "tracing": nullable(either(one_of("auto"), OBJECT)),
-        "include": nullable(items(TEXT)),
-        "audio": mapping({"input": INPUT, "output": OUTPUT}),
+        "tracing": _nullable(_either(_one_of("auto"), OBJECT)),
+        "include": _nullable(_items(TEXT)),
+        "audio": _mapping({"input": INPUT, "output": OUTPUT}),
     }
 )
-TRANSCRIBE = mapping(
-    {"type": one_of("transcription"), "include": nullable(items(TEXT)), "audio": mapping({"input": INPUT})}
+TRANSCRIBE = _mapping(
+    {
+        "type": _one_of("transcription"),
+        "include": _nullable(_items(TEXT)),
+        "audio": _mapping({"input": INPUT}),
+    }
 )
-RESPONSE = mapping(
+RESPONSE = _mapping(
     {
         **SHARED,
-        "conversation": one_of("auto", "none"),
-        "input": items(OBJECT),
-        "metadata": nullable(OBJECT),
-        "audio": mapping({"output": OUTPUT}),
+        "conversation": _one_of("auto", "none"),
+        "input": _items(OBJECT),
+        "metadata": _nullable(OBJECT),
+        "audio": _mapping({"output": OUTPUT}),
     }
 )
 _FLAT_PLACES = {f"session.{place}": f"session.{name}" for name, place in shaping.FLAT_PLACES.items()}
@@ -272,7 +277,7 @@ def default_session(
 def updated_session(
     session: JSON, changes: Mapping[str, Any], *, flat: bool = False, spoken: bool = False
 ) -> JSON:
-    """The session after `session.update`. `Fault`, and no change, if anything in it is wrong.
+    """The session after `session.update`. `Fault`, and no change, if _anything in it is wrong.
 
     `flat`: the changes are beta's. `spoken`: the model has spoken, so the voice is settled.
     """

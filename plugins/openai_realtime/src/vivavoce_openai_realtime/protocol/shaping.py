@@ -150,6 +150,7 @@ def response_to_ga(response: Mapping[str, Any]) -> tuple[JSON, list[Moved]]:
 
 
 def response_to_flat(response: Mapping[str, Any]) -> tuple[JSON, list[Moved]]:
+    """The parameters of `response.create` as beta has them."""
     flat, moved = _flatten(response, _RESPONSE)
     if isinstance(flat.get("input"), list):
         flat["input"] = [item_to_flat(item) for item in flat["input"]]

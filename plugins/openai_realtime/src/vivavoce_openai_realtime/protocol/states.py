@@ -39,6 +39,8 @@ __all__ = ["ITEM", "RESPONSE", "SESSION", "ItemState", "ResponseState", "Session
 
 
 class SessionState(Enum):
+    """Where a session is; see the page above."""
+
     CONNECTING = "connecting"
     CREATED = "created"
     UPDATING = "updating"
@@ -47,6 +49,8 @@ class SessionState(Enum):
 
 
 class ResponseState(Enum):
+    """Where a response is."""
+
     REQUESTED = "requested"
     IN_PROGRESS = "in_progress"
     CANCELLING = "cancelling"
@@ -54,6 +58,8 @@ class ResponseState(Enum):
 
 
 class ItemState(Enum):
+    """Where an item is."""
+
     IN_PROGRESS = "in_progress"
     DONE = "done"
     TRUNCATED = "truncated"
@@ -112,4 +118,5 @@ def step(table: Table[E], state: E | None, event: str) -> E | None:
 
 
 def allowed(table: Table[E], state: E | None, event: str) -> bool:
+    """Whether the table has a step for `event` from `state`."""
     return (state, event) in table

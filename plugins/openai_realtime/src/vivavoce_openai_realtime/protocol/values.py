@@ -31,6 +31,7 @@ __all__ = [
     "TurnDetection",
     "Unset",
     "Usage",
+    "Value",
     "audio_format",
     "error_detail",
     "given",
