@@ -16,14 +16,14 @@ CORE = ROOT / "core" / "src"
 # Every module stands here; a package stands for the modules in it.
 LAYERS: dict[str, list[str]] = {
     "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
-    "decisions": ["lifecycle", "turns", "flow", "reconnect", "tools"],
-    "contracts": ["provider", "hookspecs"],
+    "decisions": ["lifecycle", "turns", "flow", "reconnect", "tools", "inputs", "failures"],
+    "contracts": ["provider", "hookspecs", "wanted"],
     "edges": ["devices", "files", "sources"],
     "runtime": [
-        *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins"],
+        *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],
     ],
-    "facade": ["voice", "composite", "__init__", "__main__", "cli"],
+    "facade": ["listening", "voice", "composite", "__init__", "__main__", "cli"],
     "testing": ["testing"],
 }
 # Imports that may go against the order, and why. "importer -> imported".

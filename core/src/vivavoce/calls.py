@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-__all__ = ["PendingCalls"]
+__all__ = ["Guard", "PendingCalls"]
 
 
 class PendingCalls:

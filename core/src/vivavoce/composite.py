@@ -109,14 +109,17 @@ class CompositeVoice:
 
     @property
     def state(self) -> State:
+        """The state of the realtime voice."""
         return self._current.state if self._current is not None else "idle"
 
     @property
     def provider(self) -> str:
+        """The realtime provider's name; it is chosen now, if it was not."""
         return self._realtime().provider
 
     @property
     def capabilities(self) -> frozenset[str]:
+        """What the parts can do together."""
         found = self._realtime().capabilities
         for part, capability in ((self._input, "listen"), (self._output, "speak")):
             if part is not None:
@@ -125,6 +128,7 @@ class CompositeVoice:
 
     @property
     def session_id(self) -> str | None:
+        """The realtime service's id of the session."""
         return self._current.session_id if self._current is not None else None
 
     @property
@@ -134,14 +138,17 @@ class CompositeVoice:
 
     @property
     def history(self) -> tuple[Item, ...]:
+        """The conversation so far."""
         return self._current.history if self._current is not None else ()
 
     @property
     def input_format(self) -> AudioFormat:
+        """What `send` takes without `rate`."""
         return self._realtime().input_format
 
     @property
     def output_format(self) -> AudioFormat:
+        """What replies carry."""
         return self._realtime().output_format
 
     def _parts(self) -> list[Voice]:
@@ -190,12 +197,15 @@ class CompositeVoice:
     async def send(
         self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False
     ) -> None:
+        """As `Voice.send`."""
         await self._realtime().send(audio, rate=rate, channels=channels, pace=pace)
 
     async def send_text(self, text: str, *, role: Role = "user") -> None:
+        """As `Voice.send_text`."""
         await self._realtime().send_text(text, role=role)
 
     async def answer(self, **options: Any) -> Response:
+        """As `Voice.answer`."""
         return await self._realtime().answer(**options)
 
     async def interrupt(self, *, item_id: str | None = None, played_ms: float | None = None) -> None:
@@ -207,21 +217,27 @@ class CompositeVoice:
         await self._realtime().interrupt(item_id=item_id, played_ms=played_ms)
 
     async def commit_input(self) -> None:
+        """As `Voice.commit_input`."""
         await self._realtime().commit_input()
 
     async def clear_input(self) -> None:
+        """As `Voice.clear_input`."""
         await self._realtime().clear_input()
 
     async def add_tools(self, tools: Iterable[Any] | Mapping[str, Any]) -> None:
+        """As `Voice.add_tools`."""
         await self._realtime().add_tools(tools)
 
     async def add_instructions(self, text: str) -> None:
+        """As `Voice.add_instructions`."""
         await self._realtime().add_instructions(text)
 
     async def update_config(self, **session: Any) -> None:
+        """As `Voice.update_config`."""
         await self._realtime().update_config(**session)
 
     async def send_event(self, type: str, **fields: Any) -> None:
+        """As `Voice.send_event`."""
         await self._realtime().send_event(type, **fields)
 
     async def close(self) -> None:
@@ -249,23 +265,29 @@ class CompositeVoice:
     async def speak(
         self, text: str | Iterable[str] | AsyncIterator[str], *, speaker: str | None = None, **options: Any
     ) -> AudioStream:
+        """As `Voice.speak`."""
         return await (self._output or self._realtime()).speak(text, speaker=speaker, **options)
 
     async def get_speakers(self) -> list[SpeakerInfo]:
+        """As `Voice.get_speakers`."""
         return await (self._output or self._realtime()).get_speakers()
 
     async def listen(self, audio: Any, *, rate: int | None = None, channels: int = 1, **options: Any) -> str:
+        """As `Voice.listen`."""
         return await (self._input or self._realtime()).listen(audio, rate=rate, channels=channels, **options)
 
     async def get_listener(self) -> ListenerInfo:
+        """As `Voice.get_listener`."""
         return await (self._input or self._realtime()).get_listener()
 
     # Events: those of the realtime voice. Listeners may come before it is chosen.
 
     def on(self, event: str, listener: Any = None) -> Any:
+        """As `Voice.on`."""
         return self._add(event, listener, once=False)
 
     def once(self, event: str, listener: Any = None) -> Any:
+        """As `Voice.once`."""
         return self._add(event, listener, once=True)
 
     def _add(self, event: str, listener: Any, *, once: bool) -> Any:
@@ -279,6 +301,7 @@ class CompositeVoice:
         return listener
 
     def off(self, event: str, listener: Listener | None = None) -> None:
+        """As `Voice.off`."""
         self._listeners = [
             e for e in self._listeners if e[0] != event or (listener is not None and e[1] != listener)
         ]
@@ -286,4 +309,5 @@ class CompositeVoice:
             self._current.off(event, listener)
 
     def events(self, *names: str) -> EventQueue:
+        """As `Voice.events`."""
         return self._realtime().events(*names)

@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "Interrupted",
     "ItemAdded",
+    "Opened",
     "ProviderFallback",
     "ProviderMessage",
     "Reconnected",
@@ -125,18 +126,22 @@ class Usage(Event, frozen=True, kw_only=True, gc=False):
 
     @property
     def input_tokens(self) -> int:
+        """Tokens of all kinds that went in."""
         return self.input_text_tokens + self.input_audio_tokens + self.input_image_tokens
 
     @property
     def output_tokens(self) -> int:
+        """Tokens of all kinds that came out."""
         return self.output_text_tokens + self.output_audio_tokens
 
     @property
     def cached_tokens(self) -> int:
+        """Input tokens that were cached, and cost less."""
         return self.cached_text_tokens + self.cached_audio_tokens + self.cached_image_tokens
 
     @property
     def total_tokens(self) -> int:
+        """Input and output tokens."""
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:

@@ -88,6 +88,8 @@ def _ignore(*_: object) -> None:
 
 
 class Live:
+    """One connection of a voice. What its provider emits comes in by `context`; the app's side are the methods."""
+
     def __init__(self, host: Host, config: Any, session: Session) -> None:
         self._host = host
         self._emit = host.emitter.emit

@@ -95,7 +95,8 @@ class Context(Protocol):
         """The provider's own config object (or a `CommonConfig`)."""
 
     @property
-    def session(self) -> Session: ...
+    def session(self) -> Session:
+        """The session, as it is wanted and as the service told it."""
 
     def emit(self, event: Event | VoiceError) -> None:
         """Tell the core what happened. Plain, cheap, in the order of the service; call it on the event loop."""

@@ -27,10 +27,13 @@ __all__ = [
     "PLUGINS",
     "PROVIDERS",
     "Found",
+    "allowed",
     "capabilities_of",
     "check_provider",
+    "credentials_of",
     "entries",
     "find",
+    "forget",
     "load",
     "normalize",
 ]

@@ -20,6 +20,7 @@ from vivavoce.audio import AudioFormat
 from vivavoce.config import deep_merge
 from vivavoce.errors import AudioError, NotConnectedError, VoiceError
 from vivavoce.events import Role, ToolCallResult, ToolCallStart
+from vivavoce.failures import REQUEST_DEADLINE
 from vivavoce.items import Item
 from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
@@ -29,12 +30,25 @@ from vivavoce.toolloop import ToolLoop
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
 
-__all__ = ["ask", "interrupt", "listen", "request", "send_text", "speak", "speakers"]
+__all__ = [
+    "as_speech",
+    "ask",
+    "clear_input",
+    "commit_input",
+    "interrupt",
+    "listen",
+    "listener",
+    "request",
+    "send_all",
+    "send_text",
+    "speak",
+    "speakers",
+    "tool_loop",
+    "update",
+]
 
 logger = logging.getLogger("vivavoce")
 
-REQUEST_DEADLINE = 30.0
-"""Seconds a provider has for one request."""
 REPLY_DEADLINE = 300.0
 """Seconds that `answer()` waits for the end of the reply before it."""
 _SPEECH_AHEAD = 1024 * 1024
@@ -66,16 +80,19 @@ async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Respo
 
 
 async def commit_input(runtime: Runtime, live: Live) -> None:
+    """The user's turn ends here."""
     runtime.input_bytes = 0
     await request(runtime, live, "commit_input")
 
 
 async def clear_input(runtime: Runtime, live: Live) -> None:
+    """Forget the audio since the last turn."""
     runtime.input_bytes = 0
     await request(runtime, live, "clear_input")
 
 
 async def send_text(runtime: Runtime, live: Live, text: str, role: Role) -> None:
+    """Add a text message; it is a turn of its own."""
     await request(runtime, live, "send_text", text, role)
     live.turns.say(text, role)
 
@@ -155,6 +172,7 @@ async def listen(
 
 
 async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
+    """The provider's voices."""
     found: Iterable[Any] = await request(runtime, live, "get_speakers") or ()
     return [
         entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo)
@@ -163,6 +181,7 @@ async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
 
 
 async def listener(runtime: Runtime, live: Live) -> ListenerInfo:
+    """Whether the provider turns speech to text."""
     info = await request(runtime, live, "get_listener")
     return info if isinstance(info, ListenerInfo) else ListenerInfo(enabled=True)
 

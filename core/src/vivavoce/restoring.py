@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vivavoce import failures
 from vivavoce.errors import ConnectionLostError, VoiceError
 from vivavoce.events import Closed, Reconnected, Reconnecting
 from vivavoce.flow import HeldAudio
@@ -38,6 +39,7 @@ class Restorer:
         self._renewal: asyncio.TimerHandle | None = None
 
     def set_policy(self, policy: ReconnectPolicy | None) -> None:
+        """Take the policy of the newest `connect()`."""
         self.policy = policy
         if policy is not None and policy != self.backoff.policy:
             self.backoff = Backoff(policy)
@@ -71,7 +73,7 @@ class Restorer:
         """The provider of an open session says that its connection is gone."""
         self._runtime.port = None
         unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
-        error = partial(self._lost_error, cause, live.session.id)
+        error = partial(failures.lost, self._runtime.provider, cause, live.session.id)
         retry = self.policy is not None and may_retry(cause)
         self._runtime.to("reconnecting" if retry else "closed")
         live.end("lost", error)
@@ -88,17 +90,6 @@ class Restorer:
         else:
             self._gave_up(error(), live)
             self._runtime.spawn(self._runtime.close_hook(live, "lost"))
-
-    def _lost_error(self, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:
-        code = getattr(cause, "code", None) or "connection_lost"
-        return ConnectionLostError(
-            f"the session ended: {cause or 'no reason given'}",
-            code=code if isinstance(code, str) else "connection_lost",
-            provider=self._runtime.provider,
-            session_id=session_id,
-            retryable=may_retry(cause),
-            close_code=getattr(cause, "close_code", None),
-        )
 
     def _gave_up(self, error: VoiceError, live: Live | None) -> None:
         held, lost = self.held.take()
@@ -133,7 +124,7 @@ class Restorer:
             await self._restored((loop.time() - began) * 1000)
             return
         self._runtime.to("closed")
-        self._gave_up(self._lost_error(cause, old.session.id), old)
+        self._gave_up(failures.lost(self._runtime.provider, cause, old.session.id), old)
 
     async def _restored(self, outage_ms: float) -> None:
         self._runtime.opened()
@@ -152,6 +143,7 @@ class Restorer:
             await self._runtime.send(audio)
 
     def stop_timers(self) -> None:
+        """Forget what was planned for this session."""
         for timer in (self._health, self._renewal):
             if timer is not None:
                 timer.cancel()

@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 
+from vivavoce import failures
 from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
 from vivavoce.errors import (
-    ConnectError,
     ConnectionLostError,
-    ConnectTimeoutError,
     NotConnectedError,
     VoiceError,
 )
@@ -31,20 +30,22 @@ from vivavoce.events import (
     Turn,
     Usage,
 )
+from vivavoce.failures import REQUEST_DEADLINE
 from vivavoce.items import Interruption, Item
 from vivavoce.lifecycle import State, advance
 from vivavoce.live import Live
 from vivavoce.provider import Session
-from vivavoce.reconnect import ReconnectPolicy, may_retry
+from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.relay import Relay
-from vivavoce.requests import REQUEST_DEADLINE, tool_loop
+from vivavoce.requests import tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
 from vivavoce.tasks import Tasks, finish
 from vivavoce.toolloop import ToolLoop
 from vivavoce.turns import heard_text
+from vivavoce.wanted import Wanted
 
-__all__ = ["CLOSE_DEADLINE", "Runtime", "Wanted"]
+__all__ = ["CLOSE_DEADLINE", "Runtime"]
 
 logger = logging.getLogger("vivavoce.session")
 
@@ -54,28 +55,15 @@ FRAME_MS = 100
 """The longest piece of audio handed to a provider at once."""
 
 
-class Wanted(msgspec.Struct):
-    """The session as the app wants it: what every new connection is configured with."""
-
-    config: Any
-    instructions: str | None
-    speaker: str | None
-    tools: tuple[Any, ...]
-    settings: Mapping[str, Any]
-
-    def apply(self, session: Session) -> None:
-        """Show a provider these values in the session it has."""
-        session.instructions, session.speaker = self.instructions, self.speaker
-        session.tools, session.settings = self.tools, self.settings
-
-
 class Runtime:
+    """The only owner of a voice's tasks and time; also the host of its connections (`vivavoce.live.Host`)."""
+
     def __init__(
-        self, relay: Relay, *, provider: str, capabilities: frozenset[str], wanted: Wanted, template: Session
+        self, relay: Relay, *, capabilities: frozenset[str], wanted: Wanted, template: Session
     ) -> None:
         self.relay = relay
         self.emitter = Emitter()
-        self.provider = provider
+        self.provider = template.provider
         self.capabilities = capabilities
         self.wanted = wanted
         self.state: State = "idle"
@@ -107,6 +95,7 @@ class Runtime:
 
     @property
     def session_id(self) -> str | None:
+        """The id of the session that is open or being opened."""
         return self.live.session.id if self.live is not None else None
 
     @property
@@ -115,23 +104,22 @@ class Runtime:
         return self.live.session if self.live is not None else self.template
 
     def tell(self, error: VoiceError) -> None:
+        """Report an error as an event, with what is known about its session."""
         error.provider = error.provider or self.provider
         error.session_id = error.session_id or self.session_id
         self.emitter.emit_error(error)
 
     def closed_error(self) -> NotConnectedError:
-        return NotConnectedError(
-            "the voice was closed while this call was pending",
-            code="closed",
-            provider=self.provider,
-            session_id=self.session_id,
-        )
+        """What pending calls raise when the voice is closed."""
+        return failures.closed(self.provider, self.session_id)
 
     def not_connected(self, method: str) -> NotConnectedError:
-        return NotConnectedError(
-            f"{method}() needs a session: `await voice.connect()` first (state: {self.state})",
-            provider=self.provider,
-        )
+        """What a realtime call raises now that there is no session."""
+        return failures.not_connected(self.provider, method, self.state)
+
+    def late(self, method: str) -> VoiceError:
+        """What a request raises that its provider did not finish in time."""
+        return failures.late(self.provider, method, self.session_id)
 
     async def ready(self, method: str) -> Live:
         """The open connection; while reconnecting, wait for the outcome."""
@@ -144,6 +132,7 @@ class Runtime:
         return self.live
 
     def to(self, state: State) -> None:
+        """Go to another state, and wake who waits for one."""
         self.state = advance(self.state, state)
         for waiter in self._settled:
             if not waiter.done():
@@ -161,11 +150,13 @@ class Runtime:
     # Host of a Live.
 
     def record(self, turn: Turn) -> None:
+        """Keep a finished turn in the history, if anything was said."""
         if turn.text:
             item = Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted)
             self.history.append(item)
 
     def correct(self, item_id: str, fraction: float) -> None:
+        """Only a fraction of this item was heard: so says the history."""
         for item in [
             i for i in self.history if i.id == item_id and i.role == "assistant" and not i.interrupted
         ]:
@@ -177,44 +168,35 @@ class Runtime:
             )
 
     def lost(self, live: Live, cause: BaseException | None) -> None:
+        """The provider says that its connection is gone."""
         if live is self.live and not live.ended:
             if self.state == "open":
                 self.restorer.lost(live, cause)
             else:
-                live.calls.fail(partial(self._lost_while_dialling, cause))
-
-    def _lost_while_dialling(self, cause: BaseException | None) -> BaseException:
-        if isinstance(cause, ConnectError):
-            return cause
-        text = f"the connection ended before the session was ready: {cause or 'no reason given'}"
-        return ConnectError(text, provider=self.provider, retryable=may_retry(cause))
+                live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
 
     def add_usage(self, usage: Usage) -> None:
+        """Add what was consumed."""
         self.usage = self.usage + usage
 
     def healthy(self) -> None:
+        """The service has answered: an outage is over."""
         self.restorer.backoff.healthy()
 
     async def cut(self, live: Live, interruption: Interruption) -> None:
+        """Tell the service what was heard."""
         async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
             await self.relay.call("interrupt", live.context, interruption)
 
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
+        """The model calls a tool."""
         if self.tools is not None and live is self.live:
             self.tools.start(call)
 
     def reply_done(self, live: Live, reply_id: str) -> None:
+        """A reply has ended."""
         if self.tools is not None and live is self.live:
             self.tools.reply_done(reply_id)
-
-    def late(self, method: str) -> VoiceError:
-        return VoiceError(
-            f"provider {self.provider!r} did not finish {method}() within {REQUEST_DEADLINE:g} s",
-            code="timeout",
-            provider=self.provider,
-            session_id=self.session_id,
-            retryable=True,
-        )
 
     # Connecting.
 
@@ -247,7 +229,7 @@ class Runtime:
             if isinstance(late, VoiceError):
                 raise
             assert timeout is not None
-            raise self._connect_late(timeout) from None
+            raise failures.connect_late(self.provider, timeout) from None
         except asyncio.CancelledError:
             if self._joined == 1 and not attempt.done():
                 attempt.cancel()
@@ -255,12 +237,6 @@ class Runtime:
             raise
         finally:
             self._joined -= 1
-
-    def _connect_late(self, timeout: float) -> ConnectTimeoutError:
-        return ConnectTimeoutError(
-            f"no session with {self.provider!r} within {timeout * 1000:g} ms: check the network and the url, or give connect() a longer timeout",
-            provider=self.provider,
-        )
 
     async def _open(self, timeout: float, options: Mapping[str, Any]) -> None:
         try:
@@ -289,7 +265,7 @@ class Runtime:
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
         self.tools = tool_loop(self, live)
         try:
-            async with live.calls.guard(timeout, partial(self._connect_late, timeout)):
+            async with live.calls.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
                 await self.relay.call("connect", live.context, options)
         except BaseException as failed:
             live.end("lost", self.closed_error)
@@ -299,22 +275,12 @@ class Runtime:
             finally:
                 if self.state == "connecting":
                     self.to("closed" if self._closing is not None else "idle")
-            raise self._typed(failed) from (None if isinstance(failed, VoiceError) else failed)
-
-    def _typed(self, failed: BaseException) -> BaseException:
-        if isinstance(failed, VoiceError):
-            failed.provider = failed.provider or self.provider
-            return failed
-        if isinstance(failed, OSError):
-            return ConnectError(
-                f"cannot reach {self.provider!r}: {failed or type(failed).__name__}", provider=self.provider
+            raise failures.typed(self.provider, failed) from (
+                None if isinstance(failed, VoiceError) else failed
             )
-        if isinstance(failed, Exception):
-            text = f"provider {self.provider!r} raised {type(failed).__name__} in connect: {failed}"
-            return ConnectError(text, code="provider_bug", provider=self.provider, retryable=False)
-        return failed
 
     def opened(self) -> None:
+        """The connection is ready: audio may flow."""
         assert self.live is not None
         self.to("open")
         self.input_bytes = 0
@@ -396,6 +362,7 @@ class Runtime:
             self._closing = None
 
     async def close_hook(self, live: Live, reason: str) -> None:
+        """Let the provider free what the connection holds."""
         await finish(
             self.relay.call("close", live.context, reason),
             CLOSE_DEADLINE,

@@ -24,7 +24,8 @@ class Sink(Protocol):
     """Where audio is played: `Speaker`, or anything with these five. Methods may be plain or async."""
 
     @property
-    def format(self) -> AudioFormat: ...
+    def format(self) -> AudioFormat:
+        """What `write` takes."""
 
     @property
     def played_ms(self) -> float:

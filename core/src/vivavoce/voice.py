@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self
 
 from vivavoce import requests
 from vivavoce.audio import AudioFormat
 from vivavoce.config import build_config, deep_merge, load_mapping, nearest
-from vivavoce.emitter import EventQueue, Listener
 from vivavoce.errors import ConfigError, UnsupportedError
 from vivavoce.events import Role, Usage
+from vivavoce.inputs import as_policy, as_seconds, as_text
 from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
+from vivavoce.listening import Listening
 from vivavoce.live import Live
 from vivavoce.plugins import assemble
 from vivavoce.provider import ListenerInfo, Session, SpeakerInfo
 from vivavoce.reconnect import ReconnectPolicy
-from vivavoce.session import Runtime, Wanted
+from vivavoce.session import Runtime
 from vivavoce.streams import AudioStream, Response
 from vivavoce.tools import as_tools
+from vivavoce.wanted import Wanted
 
 __all__ = ["Voice"]
-
-_L = TypeVar("_L", bound=Listener)
 
 # What a method needs of its provider: one of these capabilities, and the hook.
 _NEEDS: dict[str, frozenset[str]] = {
@@ -52,7 +52,7 @@ _HOOK = {"add_tools": "update_config", "add_instructions": "update_config"}
 _HOOKLESS = frozenset({"interrupt", "get_listener", "get_speakers"})
 
 
-class Voice:
+class Voice(Listening):
     """One conversation. `provider` is a name, a provider class, or a ready provider object (which belongs to this
     voice alone); `None` takes `VIVAVOCE_PROVIDER`.
 
@@ -74,40 +74,25 @@ class Voice:
         **config: Any,
     ) -> None:
         parts = assemble(provider, plugins)
-        self._strict = strict
-        self._warned: set[str] = set()
         built, unused = build_config(
             config,
             provider=parts.name,
             config_class=parts.config_class,
             has_capabilities=bool(parts.capabilities),
         )
-        given = {key: getattr(built, key, None) for key in ("instructions", "speaker", "tools", "session")}
-        wanted = Wanted(
-            config=built,
-            instructions=given["instructions"],
-            speaker=given["speaker"],
-            tools=as_tools(given["tools"] or ()),
-            settings=dict(given["session"] or {}),
-        )
-        template = Session(
-            provider=parts.name,
-            instructions=wanted.instructions,
-            tools=wanted.tools,
-            speaker=wanted.speaker,
-            settings=wanted.settings,
-            history=as_items(history),
-            input_format=parts.input_format,
-            output_format=parts.output_format,
-        )
+        self._strict = strict
         self._connect_options = parts.connect_options
         self._provider = parts.provider
         self._runtime = Runtime(
             parts.relay,
-            provider=parts.name,
             capabilities=parts.capabilities,
-            wanted=wanted,
-            template=template,
+            wanted=Wanted.of(built),
+            template=Session(
+                provider=parts.name,
+                history=as_items(history),
+                input_format=parts.input_format,
+                output_format=parts.output_format,
+            ),
         )
         self._supports = {
             method: bool(needs & parts.capabilities)
@@ -148,10 +133,12 @@ class Voice:
 
     @property
     def capabilities(self) -> frozenset[str]:
+        """What the provider states that it can do."""
         return self._runtime.capabilities
 
     @property
     def session_id(self) -> str | None:
+        """The service's id of the session, while there is one."""
         return self._runtime.session_id
 
     @property
@@ -207,8 +194,8 @@ class Voice:
         """
         if self._unsupported("connect", options):
             return
-        seconds = _seconds(timeout)
-        policy = _policy(reconnect)
+        seconds = as_seconds(timeout)
+        policy = as_policy(reconnect)
         for option in options:
             if option not in self._connect_options:
                 known = sorted({"timeout", "reconnect", *self._connect_options})
@@ -318,7 +305,7 @@ class Voice:
             stream._end("completed")
             return stream
         options["speaker"] = speaker if speaker is not None else runtime.wanted.speaker
-        return await requests.speak(runtime, runtime.aside(), _text(text), options)
+        return await requests.speak(runtime, runtime.aside(), as_text(text), options)
 
     async def listen(self, audio: Any, *, rate: int | None = None, channels: int = 1, **options: Any) -> str:
         """Speech to text: `audio` as in `send`; returns the transcript. Needs no `connect()` unless the provider says so."""
@@ -388,75 +375,3 @@ class Voice:
     async def _live(self, method: str) -> Live:
         async with self._runtime.pending.guard():
             return await self._runtime.ready(method)
-
-    # Events.
-
-    @overload
-    def on(self, event: str) -> Callable[[_L], _L]: ...
-    @overload
-    def on(self, event: str, listener: _L) -> _L: ...
-
-    def on(self, event: str, listener: Any = None) -> Any:
-        """Call `listener(payload)` for every `event`; also a decorator. Plain listeners run at once, async ones one
-        call at a time, both in order. One that raises is logged and harms nothing else."""
-        return self._add(event, listener, once=False)
-
-    @overload
-    def once(self, event: str) -> Callable[[_L], _L]: ...
-    @overload
-    def once(self, event: str, listener: _L) -> _L: ...
-
-    def once(self, event: str, listener: Any = None) -> Any:
-        """Like `on`, for the next `event` only."""
-        return self._add(event, listener, once=True)
-
-    def _add(self, event: str, listener: Any, *, once: bool) -> Any:
-        if listener is None:
-            return lambda function: self._add(event, function, once=once)
-        if not callable(listener):
-            raise ConfigError(
-                f"the listener of {event!r} is a {type(listener).__name__}, not a function", option="listener"
-            )
-        self._runtime.emitter.add(event, listener, once=once)
-        self._runtime.relay.plain("on", event, listener)
-        return listener
-
-    def off(self, event: str, listener: Listener | None = None) -> None:
-        """Remove a listener, or all of the event. Removing one that is not there does nothing."""
-        for removed in self._runtime.emitter.remove(event, listener):
-            self._runtime.relay.plain("off", event, removed)
-
-    def events(self, *names: str) -> EventQueue:
-        """The pull form: an async iterator over the payloads of the named events (or all), from now until the voice
-        is closed."""
-        return self._runtime.emitter.pull(names)
-
-
-def _seconds(timeout: float | timedelta) -> float:
-    value = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ConfigError(
-            f"timeout={timeout!r}: give a positive number of milliseconds, or a timedelta", option="timeout"
-        )
-    return value if isinstance(timeout, timedelta) else value / 1000
-
-
-def _policy(reconnect: bool | ReconnectPolicy) -> ReconnectPolicy | None:
-    if isinstance(reconnect, ReconnectPolicy):
-        return reconnect
-    if isinstance(reconnect, bool):
-        return ReconnectPolicy() if reconnect else None
-    raise ConfigError(f"reconnect={reconnect!r}: give True, False or a ReconnectPolicy", option="reconnect")
-
-
-def _text(text: Any) -> str | AsyncIterator[str]:
-    if isinstance(text, str) or hasattr(text, "__aiter__"):
-        return text  # type: ignore[no-any-return]
-    if isinstance(text, Iterable):
-        return _pieces(text)
-    raise ConfigError(f"speak() takes text or an iterable of text, not {type(text).__name__}", option="text")
-
-
-async def _pieces(text: Iterable[str]) -> AsyncIterator[str]:
-    for piece in text:
-        yield piece

@@ -17,10 +17,10 @@ from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
 
 __all__ = ["OpenAIRealtimeConfig"]
 
-TransportName = Literal["websocket"]
+_TransportName = Literal["websocket"]
 
 
-def bad(option: str, value: object, allowed: str, meant: str | None = None) -> ConfigError:
+def _bad(option: str, value: object, allowed: str, meant: str | None = None) -> ConfigError:
     """The error of an option: its name, its value, what is allowed, and what was probably meant."""
     hint = f"; did you mean {meant!r}?" if meant else ""
     return ConfigError(f"{option}={value!r}: give {allowed}{hint}", option=option, provider="openai-realtime")
@@ -30,7 +30,7 @@ def _one_of(*allowed: str) -> Any:
     def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None and value not in allowed:
             meant = nearest(value, allowed) if isinstance(value, str) else None
-            raise bad(attribute.name, value, " or ".join(map(repr, allowed)), meant)
+            raise _bad(attribute.name, value, " or ".join(map(repr, allowed)), meant)
 
     return check
 
@@ -40,22 +40,22 @@ def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         none = ", or None for no pings" if attribute.name == "ping_interval" else ""
-        raise bad(attribute.name, value, f"a positive number of seconds{none}")
+        raise _bad(attribute.name, value, f"a positive number of seconds{none}")
 
 
 def _bytes(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1024:
-        raise bad(attribute.name, value, "a number of bytes, 1024 or more")
+        raise _bad(attribute.name, value, "a number of bytes, 1024 or more")
 
 
 def _context(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not isinstance(value, ssl_module.SSLContext):
-        raise bad(attribute.name, value, "an ssl.SSLContext, or None for the system's roots")
+        raise _bad(attribute.name, value, "an ssl.SSLContext, or None for the system's roots")
 
 
 def _proxy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not isinstance(value, bool | str):
-        raise bad(attribute.name, value, "a proxy's URL, True (the system's) or None (no proxy)")
+        raise _bad(attribute.name, value, "a proxy's URL, True (the system's) or None (no proxy)")
 
 
 def _headers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -72,7 +72,7 @@ def _headers(instance: object, attribute: attrs.Attribute[Any], value: object) -
 
 def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not isinstance(value, str):
-        raise bad(attribute.name, value, "text")
+        raise _bad(attribute.name, value, "text")
 
 
 def _as_dialect(value: object) -> Dialect | None:
@@ -80,7 +80,9 @@ def _as_dialect(value: object) -> Dialect | None:
         return value
     name = value.strip().lower().replace("_", "-") if isinstance(value, str) else ""
     if name not in DIALECTS:
-        raise bad("dialect", value, f"{', '.join(map(repr, DIALECTS))} or a Dialect", nearest(name, DIALECTS))
+        raise _bad(
+            "dialect", value, f"{', '.join(map(repr, DIALECTS))} or a Dialect", nearest(name, DIALECTS)
+        )
     return DIALECTS[name]
 
 
@@ -89,7 +91,7 @@ class OpenAIRealtimeConfig(CommonConfig):
     """Every option, with its default. Times are in seconds. See docs/reference/openai-realtime.md."""
 
     dialect: Dialect | None = attrs.field(default=None, converter=_as_dialect)
-    transport: TransportName = attrs.field(default="websocket", validator=_one_of(*get_args(TransportName)))
+    transport: _TransportName = attrs.field(default="websocket", validator=_one_of(*get_args(_TransportName)))
     auth: Auth | None = attrs.field(default=None, validator=_one_of(*get_args(Auth)))
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_headers, repr=False)
     organization: str | None = attrs.field(default=None, validator=_text)

@@ -62,7 +62,7 @@ _DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
 _ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
 
 
-def refusal(detail: ErrorDetail) -> ProviderError:
+def _refusal(detail: ErrorDetail) -> ProviderError:
     """A refused request, in the service's words."""
     return ProviderError(
         given(detail.message) or f"the service refused a request ({given(detail.code) or 'no code'})",
@@ -72,7 +72,7 @@ def refusal(detail: ErrorDetail) -> ProviderError:
     )
 
 
-def fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
+def _fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
     """An error that ended the session, or kept it from beginning."""
     code = given(detail.code) or given(detail.type) or "connect"
     text = f"{given(detail.message) or 'the service ended the session'} ({code})"
@@ -155,7 +155,7 @@ class Link:
 
     def _ended(self, detail: ErrorDetail, cause: ConnectionLostError) -> VoiceError:
         """The error before the close is the reason for it, when it is one of those that end sessions."""
-        error = fatal(detail, cause.close_code)
+        error = _fatal(detail, cause.close_code)
         if (
             isinstance(error, AuthenticationError | QuotaError)
             or error.code == "session_expired"
@@ -196,7 +196,7 @@ class Link:
 
     def _transcript_failed(self, event: events.TranscriptFailed) -> None:
         self._context.emit(core.Writing("", "user", event.item_id, final=True))
-        self._context.emit(refusal(event.error))
+        self._context.emit(_refusal(event.error))
 
     def _session_ready(self, event: events.SessionReady) -> None:
         self._read_session(event.config)
@@ -228,16 +228,16 @@ class Link:
     def _failed(self, event: events.RequestFailed) -> None:
         future = self._waiting.pop(event.request_id, None)
         if future is not None and not future.done():
-            future.set_exception(refusal(event.error))
+            future.set_exception(_refusal(event.error))
         elif given(event.error.code) not in _BENIGN:
-            self._context.emit(refusal(event.error))
+            self._context.emit(_refusal(event.error))
 
     def _server_error(self, event: events.ServerError) -> None:
-        error = fatal(event.error, None)
+        error = _fatal(event.error, None)
         if not self.ready.done() and isinstance(error, AuthenticationError | QuotaError):
             self.ready.set_exception(error)
         elif self.ready.done() and given(event.error.code) not in _BENIGN:
-            self._context.emit(refusal(event.error))
+            self._context.emit(_refusal(event.error))
 
     def _committed(self, event: events.Committed) -> None:
         self._context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
@@ -259,7 +259,7 @@ class Link:
         if event.error is not None:
             reason = given(event.error.code) or given(event.error.type) or reason
             if status == "failed":
-                self._context.emit(refusal(event.error))
+                self._context.emit(_refusal(event.error))
         used = shapes.usage(event.usage, event.response_id)
         self._context.emit(core.ResponseDone(event.response_id, status, reason, used))
         self._replies.set()

@@ -24,7 +24,14 @@ from websockets import exceptions as ws
 from websockets.frames import CloseCode
 from websockets.http11 import Response
 
-__all__ = ["connection_closed", "connection_dropped", "http_refused", "map_exception"]
+__all__ = [
+    "connection_closed",
+    "connection_dropped",
+    "connection_failed",
+    "http_refused",
+    "map_exception",
+    "proxy_refused",
+]
 
 # Enough for the sentence a service explains itself with, too little to flood a log.
 _LONGEST_BODY = 500

@@ -1,0 +1,89 @@
+"""The words of a session's errors, each with the next step."""
+
+from __future__ import annotations
+
+from vivavoce.errors import (
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    NotConnectedError,
+    VoiceError,
+)
+from vivavoce.reconnect import may_retry
+
+__all__ = [
+    "REQUEST_DEADLINE",
+    "closed",
+    "connect_late",
+    "late",
+    "lost",
+    "lost_while_dialling",
+    "not_connected",
+    "typed",
+]
+
+REQUEST_DEADLINE = 30.0
+"""Seconds a provider has for one request."""
+
+
+def closed(provider: str, session_id: str | None) -> NotConnectedError:
+    """What a call raises that was pending when the voice was closed."""
+    text = "the voice was closed while this call was pending"
+    return NotConnectedError(text, code="closed", provider=provider, session_id=session_id)
+
+
+def not_connected(provider: str, method: str, state: str) -> NotConnectedError:
+    """What a realtime call raises without a session."""
+    text = f"{method}() needs a session: `await voice.connect()` first (state: {state})"
+    return NotConnectedError(text, provider=provider)
+
+
+def late(provider: str, method: str, session_id: str | None) -> VoiceError:
+    """A provider did not finish a request in time."""
+    text = f"provider {provider!r} did not finish {method}() within {REQUEST_DEADLINE:g} s"
+    return VoiceError(text, code="timeout", provider=provider, session_id=session_id, retryable=True)
+
+
+def connect_late(provider: str, timeout: float) -> ConnectTimeoutError:
+    """`connect()` ran out of its budget of `timeout` seconds."""
+    return ConnectTimeoutError(
+        f"no session with {provider!r} within {timeout * 1000:g} ms: "
+        "check the network and the url, or give connect() a longer timeout",
+        provider=provider,
+    )
+
+
+def lost_while_dialling(provider: str, cause: BaseException | None) -> ConnectError:
+    """The connection was lost before the session was ready."""
+    if isinstance(cause, ConnectError):
+        return cause
+    text = f"the connection ended before the session was ready: {cause or 'no reason given'}"
+    return ConnectError(text, provider=provider, retryable=may_retry(cause))
+
+
+def lost(provider: str, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:
+    """The session ended, by `cause`."""
+    code = getattr(cause, "code", None)
+    return ConnectionLostError(
+        f"the session ended: {cause or 'no reason given'}",
+        code=code if isinstance(code, str) else None,
+        provider=provider,
+        session_id=session_id,
+        retryable=may_retry(cause),
+        close_code=getattr(cause, "close_code", None),
+    )
+
+
+def typed(provider: str, failed: BaseException) -> BaseException:
+    """What a provider's `connect` raised, as an error of ours; a cancellation passes."""
+    if isinstance(failed, VoiceError):
+        failed.provider = failed.provider or provider
+        return failed
+    if isinstance(failed, OSError):
+        return ConnectError(
+            f"cannot reach {provider!r}: {failed or type(failed).__name__}", provider=provider
+        )
+    if isinstance(failed, Exception):
+        text = f"provider {provider!r} raised {type(failed).__name__} in connect: {failed}"
+        return ConnectError(text, code="provider_bug", provider=provider, retryable=False)
+    return failed
