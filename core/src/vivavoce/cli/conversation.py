@@ -217,7 +217,7 @@ class Conversation:
     def _speaker(self, stream: AudioStream) -> None:
         self._due = False
         now = self._now_ms()
-        ended = self._line.speech_ended if self._line is not None else None
+        ended = self._line.meter.ended if self._line is not None else None
         asked = self._asked if self._asked is not None else ended and (ended - self._zero) * 1000
         latency = now - asked if asked is not None and now > asked and not self._answered(asked) else None
         self._replies[stream.item_id] = (now, latency)
@@ -249,9 +249,9 @@ class Conversation:
         start, end, latency = now, now, None
         if turn.role == "assistant":
             start, latency = self._replies.get(turn.item_id, (now, None))
-        elif self._line is not None and self._asked is None and self._line.speech_ended is not None:
-            start = ((self._line.speech_began or self._zero) - self._zero) * 1000
-            end = (self._line.speech_ended - self._zero) * 1000
+        elif self._line is not None and self._asked is None and self._line.meter.ended is not None:
+            start = ((self._line.meter.began or self._zero) - self._zero) * 1000
+            end = (self._line.meter.ended - self._zero) * 1000
         self._show.turn(Said(turn.role, turn.text, start, end, latency, turn.interrupted))
 
     def _tool_call(self, call: ToolCallStart) -> None:

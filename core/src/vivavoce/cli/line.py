@@ -7,36 +7,33 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
-from vivavoce.audio import AudioFormat, pcm16_to_float32
+from vivavoce._loudness import SpeechMeter
+from vivavoce.audio import AudioFormat
 from vivavoce.cli.loading import AudioFile
 from vivavoce.sources import chunks, paced
 
 __all__ = ["Line"]
 
 _SILENCE_MS = 20
-# 26 dB below the loudest so far, and never below -50 dBFS, is no speech.
-_BELOW_PEAK, _FLOOR = 0.05, 0.003
 
 
 class Line:
     """An audio source for `Voice.send`: what is `say`d, in order, then silence until there is more or it is `hang_up`.
 
-    `progress(file, milliseconds)` is called as a file is sent. `speech_began`, `speech_ended` are the loop's times of
-    the first and last loud audio of the newest file.
+    `progress(file, milliseconds)` is called as a file is sent. `meter` knows where in the newest file, on the
+    loop's clock, there was speech.
     """
 
     def __init__(
         self, format: AudioFormat, *, pace: bool, progress: Callable[[AudioFile, float], None]
     ) -> None:
         self.format = format
-        self.speech_began: float | None = None
-        self.speech_ended: float | None = None
+        self.meter = SpeechMeter(format)
         self._pace = pace
         self._progress = progress
         self._files: deque[tuple[AudioFile, asyncio.Event]] = deque()
         self._sending: AudioFile | None = None
         self._sent_ms = 0.0
-        self._peak = 0.0
         self._open = True
 
     def hang_up(self) -> None:
@@ -65,7 +62,7 @@ class Line:
                     await asyncio.sleep(_SILENCE_MS / 1000)
                 continue
             self._sending, sent = self._files.popleft()
-            self._sent_ms, self._peak, self.speech_began = 0.0, _FLOOR, None
+            self._sent_ms, self.meter = 0.0, SpeechMeter(self.format)
             async with aclosing(chunks(self._sending.path, target=self.format)) as audio:
                 async for chunk in audio:
                     yield chunk
@@ -75,11 +72,6 @@ class Line:
     def _measure(self, chunk: bytes) -> None:
         if self._sending is None:
             return
-        now, ms = asyncio.get_running_loop().time(), self.format.milliseconds(len(chunk))
-        level = float((pcm16_to_float32(chunk, self.format.channels) ** 2).mean() ** 0.5)
-        self._peak = max(self._peak, level)
-        if level > max(_FLOOR, self._peak * _BELOW_PEAK):
-            self.speech_began = now if self.speech_began is None else self.speech_began
-            self.speech_ended = now + ms / 1000
-        self._sent_ms += ms
+        self.meter.feed(chunk, asyncio.get_running_loop().time())
+        self._sent_ms += self.format.milliseconds(len(chunk))
         self._progress(self._sending, self._sent_ms)
