@@ -39,7 +39,11 @@ def plain(value: Any, depth: int = 0) -> Any:
 def _compound(value: Any, depth: int) -> Any:
     if isinstance(value, VoiceError):
         shown = {"class": type(value).__name__, "code": value.code, "message": value.message}
-        return shown | {"provider": value.provider, "session_id": value.session_id, "retryable": value.retryable}
+        return shown | {
+            "provider": value.provider,
+            "session_id": value.session_id,
+            "retryable": value.retryable,
+        }
     if isinstance(value, BaseException):
         return {"class": type(value).__name__, "message": redact(str(value))}
     if isinstance(value, AudioStream):

@@ -51,7 +51,9 @@ class AudioRecorder:
     @hookimpl
     def attach(self, voice: Any) -> None:
         if self._voice is not None:
-            raise ConfigError(f"the recorder of {self.path} has a voice already: make another", option="plugins")
+            raise ConfigError(
+                f"the recorder of {self.path} has a voice already: make another", option="plugins"
+            )
         self._voice = voice
         voice.on("*", self._hear)  # listening to `speaking` itself would count as hearing it
 
@@ -196,11 +198,15 @@ class Recorder(AudioRecorder):
     def _open(self, format: AudioFormat) -> WavWriter:
         assert self._context is not None
         if (self.path / "recording.json").exists():
-            raise ConfigError(f"{self.path} holds a recording already: name another directory", option="record")
+            raise ConfigError(
+                f"{self.path} holds a recording already: name another directory", option="record"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as bad:
-            raise ConfigError(f"cannot make the directory {self.path}: {bad.strerror}", option="record") from bad
+            raise ConfigError(
+                f"cannot make the directory {self.path}: {bad.strerror}", option="record"
+            ) from bad
         self._about = describe(self._voice, self._context, format)
         write_metadata(self.path, self._about)
         wav = WavWriter(self.path / "audio.wav", format)

@@ -48,7 +48,9 @@ class _Commands(click.Group):
         if any(registry.normalize(found.name) == wanted for found in registry.entries(registry.COMMANDS)):
             loaded, found = registry.load(cmd_name, registry.COMMANDS)
             if not isinstance(loaded, click.Command):
-                raise ProviderLoadError(f"{found.origin} is no click command: its author must fix the entry point")
+                raise ProviderLoadError(
+                    f"{found.origin} is no click command: its author must fix the entry point"
+                )
             return loaded
         return None
 
@@ -121,4 +123,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         complain(str(bad))
     return 1
-

@@ -11,7 +11,17 @@ import click
 import msgspec
 from rich.console import Console
 
-__all__ = ["Failed", "complain", "console", "debug_option", "is_debugging", "is_live", "json_option", "print_json", "print_table"]
+__all__ = [
+    "Failed",
+    "complain",
+    "console",
+    "debug_option",
+    "is_debugging",
+    "is_live",
+    "json_option",
+    "print_json",
+    "print_table",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -75,7 +85,11 @@ def debug_option(command: _F) -> _F:
             is_debugging(True)
 
     option = click.option(
-        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show errors with their traceback."
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Show errors with their traceback.",
     )
     return option(command)
 

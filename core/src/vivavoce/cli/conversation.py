@@ -95,7 +95,9 @@ class Conversation:
         try:
             await self.voice.connect(**connect)
             took = self._now_ms()
-            self._show.note(took, "connected", f"connected to {self.voice.provider} in {took:.0f} ms", ms=took)
+            self._show.note(
+                took, "connected", f"connected to {self.voice.provider} in {took:.0f} ms", ms=took
+            )
             self._line = Line(self.voice.input_format, pace=self._pace, progress=self._progress)
             if not self._manual and any(isinstance(turn, AudioFile) for turn in self._turns):
                 line = asyncio.create_task(self.voice.send(self._line))
@@ -125,7 +127,11 @@ class Conversation:
         assert self._line is not None
         seconds = f" ({file.duration_ms / 1000:.1f} s)" if file.duration_ms else ""
         self._show.note(
-            self._now_ms(), "sending", f"sending {file.path.name}{seconds}", file=str(file.path), ms=file.duration_ms
+            self._now_ms(),
+            "sending",
+            f"sending {file.path.name}{seconds}",
+            file=str(file.path),
+            ms=file.duration_ms,
         )
         self._due, self._asked = True, None
         sent = self._line.say(file)
@@ -212,7 +218,9 @@ class Conversation:
     def _response_done(self, event: ResponseDone) -> None:
         self._running.discard(event.id)
         if event.status in ("failed", "incomplete"):
-            self._show.error(self._now_ms(), f"the reply ended as {event.status}: {event.reason or 'no reason given'}")
+            self._show.error(
+                self._now_ms(), f"the reply ended as {event.status}: {event.reason or 'no reason given'}"
+            )
 
     def _speaker(self, stream: AudioStream) -> None:
         self._due = False

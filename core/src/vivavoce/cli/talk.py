@@ -74,8 +74,12 @@ class _Options:
 @click.option("--wait", metavar="MS", type=click.FloatRange(min=0, min_open=True), default=30_000, show_default=True,
     help="How long nothing may come while a reply is due.")  # fmt: skip
 @click.option("--reconnect", is_flag=True, help="Connect again when the connection is lost.")
-@click.option("--pace/--no-pace", default=True, help="Send files at the speed of speech, or as fast as they are read.")
-@click.option("--manual", is_flag=True, help="End the user's turn where the file ends, not where the service hears it.")
+@click.option(
+    "--pace/--no-pace", default=True, help="Send files at the speed of speech, or as fast as they are read."
+)
+@click.option(
+    "--manual", is_flag=True, help="End the user's turn where the file ends, not where the service hears it."
+)
 @json_option
 @debug_option
 def talk(**options: Any) -> None:

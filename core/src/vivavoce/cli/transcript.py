@@ -18,7 +18,15 @@ from rich.text import Text
 from vivavoce.cli.console import complain, console, is_live, print_json
 from vivavoce.events import Usage
 
-__all__ = ["JsonTranscript", "PlainTranscript", "Said", "Summary", "TerminalTranscript", "Transcript", "transcript"]
+__all__ = [
+    "JsonTranscript",
+    "PlainTranscript",
+    "Said",
+    "Summary",
+    "TerminalTranscript",
+    "Transcript",
+    "transcript",
+]
 
 _STYLES = {"user": "cyan", "assistant": "green", "system": "magenta", "tool": "yellow"}
 _REFRESH_S = 0.1
@@ -60,7 +68,9 @@ class Transcript(Protocol):
         """The text so far of the turn that is being said."""
 
     def turn(self, said: Said) -> None: ...
-    def tool(self, at_ms: float, name: str, arguments: Any, outcome: Any, failed: bool, ms: float) -> None: ...
+    def tool(
+        self, at_ms: float, name: str, arguments: Any, outcome: Any, failed: bool, ms: float
+    ) -> None: ...
     def error(self, at_ms: float, text: str) -> None: ...
     def summary(self, summary: Summary) -> None: ...
 

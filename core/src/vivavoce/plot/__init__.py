@@ -1,7 +1,7 @@
 """Pictures of a recording: its timeline as PNG (needs the extra `plot`) or as one HTML file that can be played.
 
-    from vivavoce.plot import draw
-    draw("a-recording", "timeline.html")
+from vivavoce.plot import draw
+draw("a-recording", "timeline.html")
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def draw(recording: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path
         raise ConfigError(f"{path}: a picture ends in .png or .html", option="out")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f'drawing {path.suffix} needs {" and ".join(missing)}: pip install "vivavoce[plot]"')
+        raise ConfigError(
+            f'drawing {path.suffix} needs {" and ".join(missing)}: pip install "vivavoce[plot]"'
+        )
     from vivavoce.plot.timeline import load
 
     timeline = load(Path(recording))

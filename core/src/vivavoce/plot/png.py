@@ -62,13 +62,15 @@ def write_png(timeline: Timeline, path: Path) -> None:
             axes = figure.add_axes((0.052, bottom, 0.936, (_ROW - 0.3) / height))
             _Row(axes, canvas, timeline, index * length, (index + 1) * length).draw()
         with path.open("wb") as file:
-            canvas.print_png(file)
+            canvas.print_png(file)  # type: ignore[no-untyped-call]
 
 
 class _Row:
     """One stretch of the timeline."""
 
-    def __init__(self, axes: Any, canvas: FigureCanvasAgg, timeline: Timeline, start: float, end: float) -> None:
+    def __init__(
+        self, axes: Any, canvas: FigureCanvasAgg, timeline: Timeline, start: float, end: float
+    ) -> None:
         self.axes = axes
         self.timeline = timeline
         self.start, self.end = start, end
@@ -80,7 +82,7 @@ class _Row:
             probe = axes.text(0, 0, text, fontsize=_FONT)
             width = probe.get_window_extent(renderer).width
             probe.remove()
-            return float(width) * (end - start) / self.pixels
+            return float(width * (end - start) / self.pixels)
 
         self.measure: Callable[[str], float] = measure
         self.gap = 8 * (end - start) / self.pixels  # eight pixels, in milliseconds
@@ -95,7 +97,13 @@ class _Row:
         self._marks()
         if not self.timeline.said and not self.timeline.tools:
             self.axes.text(
-                (self.start + self.end) / 2, 0, "nothing was said", ha="center", va="center", color=MUTED, fontsize=11
+                (self.start + self.end) / 2,
+                0,
+                "nothing was said",
+                ha="center",
+                va="center",
+                color=MUTED,
+                fontsize=11,
             )
 
     def _frame(self) -> None:
@@ -150,14 +158,18 @@ class _Row:
     def _band(self, start: float, end: float, y: float, colour: str) -> None:
         start, end = max(start, self.start), min(max(end, start + self.gap / 4), self.end)
         self.axes.add_patch(
-            Rectangle((start, y - 0.66), end - start, 1.32, facecolor=colour, alpha=0.13, linewidth=0, zorder=1)
+            Rectangle(
+                (start, y - 0.66), end - start, 1.32, facecolor=colour, alpha=0.13, linewidth=0, zorder=1
+            )
         )
 
     def _words(self, at: float, role: str, words: str, colour: str) -> None:
         y, align = (_TEXT_Y, "bottom") if role == "user" else (-_TEXT_Y, "top")
         self.axes.text(at, y, words, color=colour, va=align, ha="left", fontsize=_FONT, linespacing=1.15)
 
-    def _label(self, shelf: Shelf, at: float, level: str, text: str, colour: str, weight: str = "normal") -> None:
+    def _label(
+        self, shelf: Shelf, at: float, level: str, text: str, colour: str, weight: str = "normal"
+    ) -> None:
         """A label right of its mark, if there is room for it."""
         width = self.measure(text) * (1.08 if weight == "bold" else 1.0)
         place = shelf.put(at + self.gap * 0.6, width, shift=False)
@@ -177,7 +189,9 @@ class _Row:
             style = {"color": WAIT, "linewidth": 0.9, "zorder": 4, "clip_on": True}
             self.axes.plot([latency.start_ms] * 2, [y, _Y["user"] + 0.62], linestyle=":", **style)
             self.axes.plot([latency.end_ms] * 2, [y, _Y["assistant"] - 0.62], linestyle=":", **style)
-            self.axes.plot([latency.start_ms, latency.end_ms], [y, y], solid_capstyle="butt", **style | {"linewidth": 4})
+            self.axes.plot(
+                [latency.start_ms, latency.end_ms], [y, y], solid_capstyle="butt", **style | {"linewidth": 4}
+            )
             if latency.end_ms < self.end:
                 self._label(shelf, latency.end_ms, "latency", f"{latency.ms:.0f} ms", WAIT, "bold")
 
@@ -189,8 +203,13 @@ class _Row:
             if end < self.start or call.start_ms >= self.end:
                 continue
             colour = CUT if call.error is not None else TOOL
-            left, right = max(call.start_ms, self.start), min(max(end, call.start_ms + self.gap / 2), self.end)
-            box = FancyBboxPatch((left, y - 0.09), right - left, 0.18, boxstyle="square,pad=0", color=colour, zorder=5)
+            left, right = (
+                max(call.start_ms, self.start),
+                min(max(end, call.start_ms + self.gap / 2), self.end),
+            )
+            box = FancyBboxPatch(
+                (left, y - 0.09), right - left, 0.18, boxstyle="square,pad=0", color=colour, zorder=5
+            )
             self.axes.add_patch(box)
             if call.start_ms >= self.start:
                 took = f"  {call.end_ms - call.start_ms:.0f} ms" if call.end_ms is not None else "  no result"
@@ -204,9 +223,13 @@ class _Row:
             colour = _MARKS[mark.kind]
             if mark.end_ms > mark.start_ms:
                 left, right = max(mark.start_ms, self.start), min(mark.end_ms, self.end)
-                self.axes.axvspan(left, right, facecolor="none", edgecolor="#c9ced6", hatch="////", linewidth=0, zorder=0.6)
+                self.axes.axvspan(
+                    left, right, facecolor="none", edgecolor="#c9ced6", hatch="////", linewidth=0, zorder=0.6
+                )
             else:
-                self.axes.axvline(mark.start_ms, 0.02, 0.98, color=colour, linewidth=1.2, linestyle="--", zorder=4)
+                self.axes.axvline(
+                    mark.start_ms, 0.02, 0.98, color=colour, linewidth=1.2, linestyle="--", zorder=4
+                )
             if mark.end_ms < self.end:
                 self._label(shelf, mark.end_ms, "mark", mark.text[:80], colour)
 

@@ -75,7 +75,8 @@ class Timeline:
 
     @property
     def audio(self) -> Path:
-        return self.directory / self.about["audio"]["file"]
+        file: str = self.about["audio"]["file"]
+        return self.directory / file
 
 
 def load(directory: Path) -> Timeline:
@@ -106,7 +107,9 @@ def _read_about(directory: Path) -> Mapping[str, Any]:
     except (msgspec.DecodeError, KeyError, TypeError) as bad:
         raise ConfigError(f"{path} does not describe a recording: {bad}") from bad
     if version not in _VERSIONS:
-        raise ConfigError(f"{directory} is a recording of version {version}; this vivavoce reads 1: update it")
+        raise ConfigError(
+            f"{directory} is a recording of version {version}; this vivavoce reads 1: update it"
+        )
     return dict(about)
 
 
@@ -131,7 +134,9 @@ class _Reader:
         self.marks: list[Mark] = []
         self.last_ms = 0.0
         self._waves = waves
-        self._users: list[tuple[str | None, float, bool]] = []  # item, when it was known to be over, was it heard
+        self._users: list[
+            tuple[str | None, float, bool]
+        ] = []  # item, when it was known to be over, was it heard
         self._spoken: dict[Any, Said] = {}
         self._response: dict[Any, Any] = {}  # item -> response
         self._text: dict[str | None, tuple[str, bool, float, str]] = {}
@@ -195,7 +200,9 @@ class _Reader:
 
     def _reconnected(self, t_ms: float, event: Mapping[str, Any]) -> None:
         began, self._outage = self._outage if self._outage is not None else t_ms, None
-        self.marks.append(Mark("reconnecting", began, t_ms, f"connection lost for {event['outage_ms']:.0f} ms"))
+        self.marks.append(
+            Mark("reconnecting", began, t_ms, f"connection lost for {event['outage_ms']:.0f} ms")
+        )
 
     def _close(self, t_ms: float, event: Mapping[str, Any]) -> None:
         if not event["clean"]:
@@ -216,9 +223,7 @@ class _Reader:
         said = self._user_parts()
         for key, part in self._spoken.items():
             text, interrupted, _, _ = self._text.get(key, ("", False, 0.0, ""))
-            said.append(
-                attrs.evolve(part, text=text, interrupted=part.interrupted or interrupted)
-            )
+            said.append(attrs.evolve(part, text=text, interrupted=part.interrupted or interrupted))
         for item, (text, interrupted, t_ms, role) in self._text.items():
             if role != "user" and item not in self._spoken:
                 said.append(Said(role, t_ms, t_ms, text, interrupted))
