@@ -1,0 +1,264 @@
+"""`vivavoce talk`: a conversation from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from vivavoce.audio import AudioFormat
+from vivavoce.cli.completion import complete_provider
+from vivavoce.cli.console import Failed, complain, debug_option, json_option
+from vivavoce.cli.conversation import Conversation
+from vivavoce.cli.loading import AudioFile, load_attribute, load_tools, look_into
+from vivavoce.cli.transcript import Said, Summary, Transcript, transcript
+from vivavoce.composite import realtime_candidates
+from vivavoce.config import load_mapping
+from vivavoce.errors import VoiceError
+from vivavoce.recording import AudioRecorder, Recorder
+from vivavoce.sinks import SilentSink
+from vivavoce.voice import Voice
+
+__all__ = ["talk"]
+
+
+@attrs.frozen(kw_only=True)
+class _Options:
+    """What was asked for, as click gives it."""
+
+    provider: str | None
+    inputs: tuple[str, ...]
+    texts: tuple[str, ...]
+    out: str | None
+    record: Path | None
+    config: Path | None
+    timeout: float
+    wait: float
+    reconnect: bool
+    pace: bool
+    manual: bool
+    speaker: str | None
+    instructions: str | None
+    model: str | None
+    url: str | None
+    tools: tuple[str, ...]
+    as_json: bool
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--provider", metavar="NAME", shell_complete=complete_provider, help="Whom to talk to: an installed "
+    "provider, or module:Class. Default: VIVAVOCE_PROVIDER, else the only one that can be used.")  # fmt: skip
+@click.option("--in", "inputs", metavar="FILE|mic", multiple=True, type=click.Path(), help="What the user says: a "
+    "sound file. Several are several turns; each waits until the reply to the one before was heard.")  # fmt: skip
+@click.option("--text", "texts", metavar="TEXT", multiple=True, help="What the user writes, after the files. "
+    "May be given several times.")  # fmt: skip
+@click.option("--out", metavar="FILE|speaker", type=click.Path(), help="A WAV of both sides: the user left, "
+    "the assistant right.")  # fmt: skip
+@click.option("--record", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Record into a new "
+    "directory: sound, every event, and a picture of the timeline.")  # fmt: skip
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="A TOML file with the "
+    "keys of Voice.from_config; the options here go before it.")  # fmt: skip
+@click.option("--speaker", metavar="NAME", help="The voice of the replies.")
+@click.option("--instructions", metavar="TEXT", help="How the assistant should behave.")
+@click.option("--model", metavar="NAME", help="The model of the provider.")
+@click.option("--url", metavar="URL", help="The address of the service.")
+@click.option("--tools", metavar="FILE.py|MODULE:NAME", multiple=True, help="Tools that the assistant may call: those "
+    "in a file, or by name.")  # fmt: skip
+@click.option("--timeout", metavar="MS", type=click.FloatRange(min=0, min_open=True), default=30_000, show_default=True,
+    help="How long connecting may take.")  # fmt: skip
+@click.option("--wait", metavar="MS", type=click.FloatRange(min=0, min_open=True), default=30_000, show_default=True,
+    help="How long nothing may come while a reply is due.")  # fmt: skip
+@click.option("--reconnect", is_flag=True, help="Connect again when the connection is lost.")
+@click.option(
+    "--pace/--no-pace", default=True, help="Send files at the speed of speech, or as fast as they are read."
+)
+@click.option(
+    "--manual", is_flag=True, help="End the user's turn where the file ends, not where the service hears it."
+)
+@json_option
+@debug_option
+def talk(**options: Any) -> None:
+    """Hold a conversation with a provider.
+
+    \b
+    vivavoce talk --provider local --in hello.wav --in question.wav --record first
+    vivavoce talk --provider openai-realtime --text "Tell me a joke." --out joke.wav
+
+    Prints who said what and when, and how long each answer took: from the end of the user's speech to the first sound
+    of the reply. Ctrl-C ends it; what was recorded until then is kept. Credentials come from the environment.
+    """
+    asked = _Options(**options)
+    _check(asked)
+    show = transcript(asked.as_json)
+    recorders = _recorders(asked)
+    show.start()
+    try:
+        asyncio.run(_talk(asked, recorders, show))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        show.stop()
+        raise Failed(f"stopped{_kept(recorders)}") from None
+    except Exception as bad:
+        show.stop()
+        if isinstance(bad, (VoiceError, Failed)) and (kept := _kept(recorders)):
+            complain(f"ended early{kept}", "vivavoce talk")
+        raise
+    finally:
+        show.stop()
+
+
+def _kept(recorders: list[AudioRecorder]) -> str:
+    there = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
+    return f"; what was recorded is in {' and '.join(there)}" if there else ""
+
+
+def _check(asked: _Options) -> None:
+    if not asked.inputs and not asked.texts:
+        raise click.UsageError("nothing to say: give --in FILE or --text TEXT", click.get_current_context())
+    for device, given in (("mic", asked.inputs), ("speaker", (asked.out,))):
+        if device in given:
+            option, file = ("--in", "a sound file") if device == "mic" else ("--out", "a WAV to write")
+            raise Failed(f"{option} {device}: this version has no sound devices yet; give {option} {file}")
+
+
+def _recorders(asked: _Options) -> list[AudioRecorder]:
+    recorders: list[AudioRecorder] = []
+    if asked.out is not None:
+        recorders.append(AudioRecorder(asked.out))
+    if asked.record is not None:
+        recorders.append(Recorder(asked.record))
+    return recorders
+
+
+def _voice(asked: _Options, recorders: list[AudioRecorder]) -> Voice:
+    values = load_mapping(asked.config) if asked.config is not None else {}
+    for key in ("speaker", "instructions", "model", "url"):
+        if getattr(asked, key) is not None:
+            values[key] = getattr(asked, key)
+    tools = [tool for reference in asked.tools for tool in load_tools(reference)]
+    if tools:
+        values["tools"] = [*values.get("tools", ()), *tools]
+    provider = asked.provider or values.pop("provider", None)
+    values.pop("provider", None)
+    plugins = [*values.pop("plugins", ()), *recorders]
+    return Voice(_provider(provider), plugins=plugins, strict=values.pop("strict", False), **values)
+
+
+def _provider(given: str | None) -> Any:
+    if given is not None and ":" in given:
+        return load_attribute(given)
+    import os
+
+    if given is not None or os.environ.get("VIVAVOCE_PROVIDER", "").strip():
+        return given
+    names, _ = realtime_candidates()
+    if len(names) == 1:
+        return names[0]
+    which = f"there are {', '.join(names)}" if names else "none that is installed can be used as it is"
+    raise Failed(f"which provider? {which}: give --provider NAME (`vivavoce providers` lists them)")
+
+
+async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcript) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    files = [await asyncio.to_thread(look_into, Path(name)) for name in asked.inputs]
+    voice = _voice(asked, recorders)
+    try:
+        if "realtime" in voice.capabilities:
+            summary = await _converse(voice, asked, files, recorders, show)
+        else:
+            summary = await _use(voice, asked, files, show)
+    finally:
+        await voice.close()
+        for recorder in recorders:
+            recorder.close()
+    _raise_failure(recorders)
+    written = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
+    if asked.record is not None:
+        written += await asyncio.to_thread(_draw, recorders[-1].path)
+    show.stop()
+    show.summary(attrs.evolve(summary, files=written))
+
+
+async def _converse(
+    voice: Voice, asked: _Options, files: list[AudioFile], recorders: list[AudioRecorder], show: Transcript
+) -> Summary:
+    sink = SilentSink(voice.output_format)
+    conversation = Conversation(
+        voice,
+        [*files, *asked.texts],
+        sink=sink,
+        show=show,
+        pace=asked.pace,
+        manual=asked.manual,
+        wait_ms=asked.wait,
+    )
+    # A recording that ends early is why this was run: the conversation ends with it.
+    voice.on("error", lambda error: conversation.fail(error) if _is_failure(error, recorders) else None)
+    await conversation.run(timeout=asked.timeout, reconnect=asked.reconnect)
+    return Summary(conversation.turns, conversation.latencies_ms, voice.usage, ())
+
+
+def _is_failure(error: VoiceError, recorders: list[AudioRecorder]) -> bool:
+    return any(recorder.failure is error for recorder in recorders)
+
+
+def _raise_failure(recorders: list[AudioRecorder]) -> None:
+    for recorder in recorders:
+        if recorder.failure is not None:
+            raise recorder.failure
+
+
+async def _use(voice: Voice, asked: _Options, files: list[AudioFile], show: Transcript) -> Summary:
+    """A provider that only listens or speaks: each file becomes text, each text is spoken."""
+    for needed, given in (("listen", files), ("speak", asked.texts)):
+        if given and needed not in voice.capabilities:
+            raise Failed(
+                f"{voice.provider!r} cannot {needed}, nor hold a conversation: see `vivavoce providers` for one that can"
+            )
+    loop = asyncio.get_running_loop()
+    zero, sink = loop.time(), SilentSink(AudioFormat(voice.output_format.rate))
+    for file in files:
+        began = (loop.time() - zero) * 1000
+        text = await voice.listen(file.path)
+        show.turn(Said("user", text, began, (loop.time() - zero) * 1000))
+    for text in asked.texts:
+        asked_at = loop.time()
+        stream = await voice.speak(text)
+        async with aclosing(_first_at(stream)) as audio:
+            began = await anext(audio)
+            show.turn(Said("assistant", text, (began - zero) * 1000, None, (began - asked_at) * 1000))
+            async for chunk in audio:
+                sink.write(chunk)
+        await sink.drain()
+    return Summary(len(files) + len(asked.texts), (), voice.usage, ())
+
+
+async def _first_at(stream: Any) -> Any:
+    """The time of the first chunk, then the chunks."""
+    told = False
+    async for chunk in stream:
+        if not told:
+            told = True
+            yield asyncio.get_running_loop().time()
+        yield chunk
+    if not told:
+        raise Failed("the provider said nothing: give it another text")
+
+
+def _draw(directory: Path) -> list[str]:
+    """The pictures of a recording. The one in HTML needs no matplotlib."""
+    from vivavoce.plot import draw
+
+    written = []
+    for name in ("timeline.png", "timeline.html"):
+        try:
+            written.append(str(draw(directory, directory / name)))
+        except VoiceError as bad:
+            complain(f"no {name}: {bad}", "vivavoce talk")
+    return written
