@@ -74,7 +74,7 @@ class Runtime:
         self, relay: Relay, *, provider: str, capabilities: frozenset[str], wanted: Wanted, template: Session
     ) -> None:
         self.relay = relay
-        self.emitter = Emitter()
+        self.emitter = Emitter(relay.plain)
         self.provider = provider
         self.capabilities = capabilities
         self.wanted = wanted
@@ -223,7 +223,7 @@ class Runtime:
     ) -> None:
         """Open a session, or join the attempt that is under way. `timeout` in seconds."""
         if self._closing is not None:
-            await asyncio.shield(self._closing)
+            await self._closed()
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
             await self.ready("connect")
@@ -350,11 +350,17 @@ class Runtime:
 
     async def close(self) -> None:
         """End everything, from anywhere, once."""
-        me = asyncio.current_task()
-        assert me is not None
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="vivavoce close")
+        await self._closed()
+
+    async def _closed(self) -> None:
+        """Wait for the end of closing, which does not wait for us in turn."""
+        me = asyncio.current_task()
+        assert me is not None
+        assert self._closing is not None
         self.tasks.spared.add(me)
+        self.emitter.spare()
         try:
             await asyncio.shield(self._closing)
         finally:
