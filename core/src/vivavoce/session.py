@@ -226,7 +226,8 @@ class Runtime:
             await self._closed()
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
-            await self.ready("connect")
+            async with self.pending.guard(timeout, partial(self._connect_late, timeout)):
+                await self.ready("connect")
             return
         if self._attempt is None:
             self.restorer.set_policy(policy)
@@ -243,22 +244,21 @@ class Runtime:
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(attempt)
-        except TimeoutError as late:
-            if isinstance(late, VoiceError):
+        except (TimeoutError, asyncio.CancelledError) as over:
+            if isinstance(over, VoiceError):
                 raise
-            assert timeout is not None
-            raise self._connect_late(timeout) from None
-        except asyncio.CancelledError:
-            if self._joined == 1 and not attempt.done():
+            if self._joined == 1 and not attempt.done():  # nobody else waits for it
                 attempt.cancel()
                 await finish(_ended(attempt), CLOSE_DEADLINE * 2, "connect")
-            raise
+            if timeout is None or isinstance(over, asyncio.CancelledError):
+                raise
+            raise self._connect_late(timeout) from None
         finally:
             self._joined -= 1
 
     def _connect_late(self, timeout: float) -> ConnectTimeoutError:
         return ConnectTimeoutError(
-            f"no session with {self.provider!r} within {timeout * 1000:g} ms: check the network and the url, or give connect() a longer timeout",
+            f"no session with {self.provider!r} within {timeout * 1000:.10g} ms: check the network and the url, or give connect() a longer timeout",
             provider=self.provider,
         )
 
