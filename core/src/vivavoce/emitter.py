@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vivavoce.errors import VoiceError
-from vivavoce.events import Closed, Speaking, Writing
+from vivavoce.events import Speaking, Writing
 
 __all__ = ["Emitter", "EventQueue", "Listener"]
 
@@ -26,18 +27,36 @@ Listener = Callable[[Any], Any]
 _BOUND = 1024
 
 
+class _Pending:
+    """What a plain listener returned for `payload`, still to be awaited."""
+
+    __slots__ = ("awaitable", "payload")
+
+    def __init__(self, payload: Any, awaitable: Awaitable[Any]) -> None:
+        self.payload = payload
+        self.awaitable = awaitable
+
+    def forget(self) -> None:
+        close = getattr(self.awaitable, "close", None)
+        if close is not None:
+            close()
+
+
 def _droppable(payload: Any) -> bool:
     """Audio, deltas and raw messages may go; everything else is a control event."""
-    return isinstance(payload, (Speaking, dict)) or (isinstance(payload, Writing) and not payload.final)
+    if isinstance(payload, _Pending):
+        payload = payload.payload
+    return isinstance(payload, (Speaking, Mapping)) or (isinstance(payload, Writing) and not payload.final)
 
 
 class _Queue:
     """The bounded queue of one listener."""
 
-    __slots__ = ("dropped", "items", "told")
+    __slots__ = ("controls", "dropped", "items", "told")
 
     def __init__(self) -> None:
         self.items: deque[Any] = deque()
+        self.controls = 0  # this many items at the front are known to be control events
         self.dropped = 0
         self.told = False
 
@@ -49,13 +68,31 @@ class _Queue:
         items.append(payload)
         if len(items) <= _BOUND:
             return False
-        for index, old in enumerate(items):
-            if _droppable(old):
-                del items[index]
-                self.dropped += 1
+        while self.controls < len(items):
+            if _droppable(items[self.controls]):
+                self._drop(self.controls)
                 first, self.told = not self.told, True
                 return first
+            self.controls += 1
         return False
+
+    def _drop(self, index: int) -> None:
+        old = self.items[index]
+        del self.items[index]
+        self.dropped += 1
+        if isinstance(old, _Pending):
+            old.forget()
+
+    def take(self) -> Any:
+        self.controls = max(0, self.controls - 1)
+        return self.items.popleft()
+
+    def clear(self) -> None:
+        for item in self.items:
+            if isinstance(item, _Pending):
+                item.forget()
+        self.items.clear()
+        self.controls = 0
 
 
 class _Entry:
@@ -75,12 +112,19 @@ class _Entry:
 
 
 class Emitter:
-    """The listeners of one voice, and the tasks of the async ones."""
+    """The listeners of one voice, and the tasks of the async ones.
 
-    def __init__(self) -> None:
+    `tell` gets `"on"` or `"off"`, the event and the listener, whenever one comes or goes.
+    """
+
+    def __init__(self, tell: Callable[[str, str, Listener], None] | None = None) -> None:
+        self._tell = tell
         self._entries: list[_Entry] = []
         self._targets: dict[str, tuple[_Entry, ...]] = {}
-        self._pulls: set[EventQueue] = set()
+        self._pulls: weakref.WeakSet[EventQueue] = weakref.WeakSet()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._given: set[asyncio.Future[Any]] = set()
+        self._bell: asyncio.Future[None] | None = None
         self._dropped = 0
 
     @property
@@ -95,6 +139,14 @@ class Emitter:
     def add(self, event: str, listener: Listener, *, once: bool = False) -> None:
         self._entries.append(_Entry(event, listener, once))
         self._targets.clear()
+        self._told("on", event, listener)
+
+    def _told(self, what: str, event: str, listener: Listener) -> None:
+        if self._tell is not None:
+            try:
+                self._tell(what, event, listener)
+            except Exception:
+                logger.exception("the hook %s(%r) of a plugin failed", what, event)
 
     def remove(self, event: str, listener: Listener | None = None) -> list[Listener]:
         """Remove one registration of `listener` (the oldest), or all of the event; returns those removed."""
@@ -103,6 +155,8 @@ class Emitter:
             gone = gone[:1]
         for entry in gone:
             self._discard(entry)
+            if entry.queue is not None:
+                entry.queue.clear()
         return [entry.listener for entry in gone]
 
     def _discard(self, entry: _Entry) -> None:
@@ -111,6 +165,7 @@ class Emitter:
             self._dropped += entry.queue.dropped
         self._entries.remove(entry)
         self._targets.clear()
+        self._told("off", entry.event, entry.listener)
 
     def targets(self, event: str) -> tuple[_Entry, ...]:
         """Who hears `event`, in the order of registration."""
@@ -143,11 +198,11 @@ class Emitter:
                 continue
             try:
                 result = entry.listener(payload)
-            except Exception:
+            except (Exception, asyncio.CancelledError):
                 self._complain(entry)
             else:
                 if result is not None and inspect.isawaitable(result):
-                    self._queue(entry, result)
+                    self._follow(entry, payload, result)
 
     def emit_error(self, error: VoiceError) -> None:
         """Deliver `error`; without a listener of its own it is logged."""
@@ -158,6 +213,22 @@ class Emitter:
     def _complain(self, entry: _Entry) -> None:
         logger.exception("a listener of %r raised: %r", entry.event, entry.listener)
 
+    def _follow(self, entry: _Entry, payload: Any, result: Awaitable[Any]) -> None:
+        """A plain listener returned something to await. A task or future is at work already: only its failure matters."""
+        if not asyncio.isfuture(result):
+            self._queue(entry, _Pending(payload, result))
+            return
+
+        def ended(given: asyncio.Future[Any]) -> None:
+            self._given.discard(given)
+            if not given.cancelled() and given.exception() is not None:
+                logger.error(
+                    "what a listener of %r began has failed", entry.event, exc_info=given.exception()
+                )
+
+        self._given.add(result)
+        result.add_done_callback(ended)
+
     def _queue(self, entry: _Entry, payload: Any) -> None:
         if entry.queue is None:
             entry.queue = _Queue()
@@ -167,6 +238,8 @@ class Emitter:
             entry.task = asyncio.get_running_loop().create_task(
                 self._work(entry, entry.queue), name=f"vivavoce listener of {entry.event}"
             )
+            self._workers.add(entry.task)
+            entry.task.add_done_callback(self._workers.discard)
 
     def _overflow(self, event: str) -> None:
         self.emit_error(
@@ -180,9 +253,14 @@ class Emitter:
     async def _work(self, entry: _Entry, queue: _Queue) -> None:
         try:
             while queue.items:
-                payload = queue.items.popleft()
+                payload = queue.take()
                 try:
                     await _deliver(entry, payload)
+                except asyncio.CancelledError:
+                    if entry.task is not None and entry.task.cancelling():
+                        queue.clear()  # nothing of it reaches a later session
+                        raise
+                    self._complain(entry)
                 except Exception:
                     self._complain(entry)
         finally:
@@ -192,17 +270,28 @@ class Emitter:
         """A queue of the named events, or of all."""
         return EventQueue(self, events or ("*",))
 
-    async def finish(self, timeout: float, spared: AbstractSet[asyncio.Task[Any]] = frozenset()) -> None:
-        """The voice is closed: end the pull queues, let async listeners work off theirs for `timeout` seconds, then stop them.
-        Those in `spared` are closing the voice themselves."""
+    def end_pulls(self) -> None:
+        """The session is over: every `events()` ends after what is queued."""
         for queue in tuple(self._pulls):
             queue.finish()
+
+    def spare(self) -> None:
+        """Another task is to be spared by `finish`."""
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
+
+    async def finish(self, timeout: float, spared: AbstractSet[asyncio.Task[Any]] = frozenset()) -> None:
+        """The voice is closed: end the pull queues, let async listeners work off theirs for `timeout` seconds, then stop them.
+        Those in `spared`, which may grow meanwhile, wait for the end themselves."""
+        self.end_pulls()
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
         until = loop.time() + timeout
-        tasks = {entry.task for entry in self._entries if entry.task is not None} - {me} - spared
-        while tasks and loop.time() < until:
-            await asyncio.wait(tasks, timeout=until - loop.time())
-            tasks = {task for task in tasks if not task.done()}
+        while (tasks := self._workers - {me} - spared) and loop.time() < until:
+            self._bell = loop.create_future()
+            await asyncio.wait(
+                {*tasks, self._bell}, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED
+            )
+        self._bell = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -211,7 +300,7 @@ class Emitter:
 
 async def _deliver(entry: _Entry, payload: Any) -> None:
     # A plain listener that returned an awaitable queued that; an async one queued its payload.
-    awaitable: Awaitable[Any] = entry.listener(payload) if entry.is_async else payload
+    awaitable: Awaitable[Any] = entry.listener(payload) if entry.is_async else payload.awaitable
     await awaitable
 
 
@@ -222,11 +311,22 @@ class EventQueue:
         self._emitter = emitter
         self._events = events
         self._queue = _Queue()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._ended = False
+        me = weakref.ref(self)
+
+        def put(payload: Any) -> None:
+            queue = me()
+            if queue is not None:
+                queue._put(payload)
+            else:  # nobody holds it any more
+                for event in events:
+                    emitter.remove(event, put)
+
+        self._listener = put
         emitter._pulls.add(self)
         for event in events:
-            emitter.add(event, self._put)
+            emitter.add(event, put)
 
     @property
     def dropped(self) -> int:
@@ -239,8 +339,10 @@ class EventQueue:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
     def finish(self) -> None:
         """No more events: iteration ends after those that are queued."""
@@ -248,12 +350,12 @@ class EventQueue:
             self._ended = True
             self._emitter._pulls.discard(self)
             for event in self._events:
-                self._emitter.remove(event, self._put)
+                self._emitter.remove(event, self._listener)
         self._wake()
 
     async def aclose(self) -> None:
         """Stop listening."""
-        self._queue.items.clear()
+        self._queue.clear()
         self.finish()
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -263,12 +365,11 @@ class EventQueue:
         while not self._queue.items:
             if self._ended:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
-        payload = self._queue.items.popleft()
-        if isinstance(payload, Closed) and not self._queue.items:
-            self.finish()
-        return payload
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return self._queue.take()

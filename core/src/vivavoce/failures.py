@@ -47,7 +47,7 @@ def late(provider: str, method: str, session_id: str | None) -> VoiceError:
 def connect_late(provider: str, timeout: float) -> ConnectTimeoutError:
     """`connect()` ran out of its budget of `timeout` seconds."""
     return ConnectTimeoutError(
-        f"no session with {provider!r} within {timeout * 1000:g} ms: "
+        f"no session with {provider!r} within {timeout * 1000:.10g} ms: "
         "check the network and the url, or give connect() a longer timeout",
         provider=provider,
     )

@@ -46,13 +46,11 @@ class Listening:
                 f"the listener of {event!r} is a {type(listener).__name__}, not a function", option="listener"
             )
         self._runtime.emitter.add(event, listener, once=once)
-        self._runtime.relay.plain("on", event, listener)
         return listener
 
     def off(self, event: str, listener: Listener | None = None) -> None:
         """Remove a listener, or all of the event. Removing one that is not there does nothing."""
-        for removed in self._runtime.emitter.remove(event, listener):
-            self._runtime.relay.plain("off", event, removed)
+        self._runtime.emitter.remove(event, listener)
 
     def events(self, *names: str) -> EventQueue:
         """The pull form: an async iterator over the payloads of the named events (or all), from now until the voice

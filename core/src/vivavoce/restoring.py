@@ -100,6 +100,7 @@ class Restorer:
         self._runtime.tell(error)
         session_id = live.session.id if live is not None else error.session_id
         self._runtime.emitter.emit("close", Closed(error.code, error.message, False, session_id))
+        self._runtime.emitter.end_pulls()
 
     async def _restore(self, old: Live, cause: BaseException | None) -> None:
         import random  # only where something was lost

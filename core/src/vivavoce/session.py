@@ -62,7 +62,7 @@ class Runtime:
         self, relay: Relay, *, capabilities: frozenset[str], wanted: Wanted, template: Session
     ) -> None:
         self.relay = relay
-        self.emitter = Emitter()
+        self.emitter = Emitter(relay.plain)
         self.provider = template.provider
         self.capabilities = capabilities
         self.wanted = wanted
@@ -205,10 +205,11 @@ class Runtime:
     ) -> None:
         """Open a session, or join the attempt that is under way. `timeout` in seconds."""
         if self._closing is not None:
-            await asyncio.shield(self._closing)
+            await self._closed()
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
-            await self.ready("connect")
+            async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
+                await self.ready("connect")
             return
         if self._attempt is None:
             self.restorer.set_policy(policy)
@@ -225,16 +226,15 @@ class Runtime:
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(attempt)
-        except TimeoutError as late:
-            if isinstance(late, VoiceError):
+        except (TimeoutError, asyncio.CancelledError) as over:
+            if isinstance(over, VoiceError):
                 raise
-            assert timeout is not None
-            raise failures.connect_late(self.provider, timeout) from None
-        except asyncio.CancelledError:
-            if self._joined == 1 and not attempt.done():
+            if self._joined == 1 and not attempt.done():  # nobody else waits for it
                 attempt.cancel()
                 await finish(_ended(attempt), CLOSE_DEADLINE * 2, "connect")
-            raise
+            if timeout is None or isinstance(over, asyncio.CancelledError):
+                raise
+            raise failures.connect_late(self.provider, timeout) from None
         finally:
             self._joined -= 1
 
@@ -316,11 +316,17 @@ class Runtime:
 
     async def close(self) -> None:
         """End everything, from anywhere, once."""
-        me = asyncio.current_task()
-        assert me is not None
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="vivavoce close")
+        await self._closed()
+
+    async def _closed(self) -> None:
+        """Wait for the end of closing, which does not wait for us in turn."""
+        me = asyncio.current_task()
+        assert me is not None
+        assert self._closing is not None
         self.tasks.spared.add(me)
+        self.emitter.spare()
         try:
             await asyncio.shield(self._closing)
         finally:
