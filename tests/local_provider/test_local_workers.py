@@ -19,7 +19,6 @@ pytest.importorskip("pocketsphinx", reason="the engine pocketsphinx is not insta
 pytest.importorskip("ttspico", reason="the engine pico is not installed")
 
 PICO = {"language": "en-US", "rate": 100, "pitch": 100, "volume": 100}
-OPEN = {"phrases": [], "grammar": None}
 
 
 def runs(pid: int) -> bool:
@@ -153,6 +152,13 @@ async def test_pocketsphinx_hears_phrases_and_grammars(clip: dict[str, bytes]) -
     assert await voice.listen(audio) == "eight plus three"
     with pytest.raises(ConfigError, match="xyzzy"):
         await voice.listen(audio, phrases=["say xyzzy"])
+    taught = {"xyzzy": "Z IH Z IY"}
+    assert (
+        await voice.listen(audio, phrases=["say xyzzy", "eight plus three"], pronunciations=taught)
+        == "eight plus three"
+    )
+    with pytest.raises(ConfigError, match="ARPAbet"):
+        await voice.listen(audio, pronunciations={"plugh": "QQ"})
     with pytest.raises(ConfigError, match="JSGF"):
         await voice.listen(audio, grammar="not a grammar")
     with pytest.raises(ConfigError, match="unknown option 'language'"):
