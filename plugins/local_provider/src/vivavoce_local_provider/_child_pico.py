@@ -1,7 +1,7 @@
 """SVOX Pico in a worker process.
 
 In a process of its own for two reasons found in ttspico 0.3.2: a text with a NUL byte crashes it, and its callback never
-releases the audio it hands out (32 KB for each second of speech), so the process starts afresh after 64 MiB.
+releases the audio it hands out (32 KB for each second of speech), so the process starts afresh after 16 MiB, eight minutes of speech.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vivavoce_local_provider._engine import EngineError
 
 __all__ = ["PicoEngine", "make"]
 
-_LEAK_LIMIT = 64 * 1024 * 1024
+_LEAK_LIMIT = 16 * 1024 * 1024
 _PERCENT = {"rate": (20, 500), "pitch": (50, 200), "volume": (0, 500)}  # the engine's own ranges
 
 

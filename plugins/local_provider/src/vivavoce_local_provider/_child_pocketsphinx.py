@@ -51,6 +51,7 @@ class SphinxEngine:
                 self._finish()
             return None
         decoder = self._load()
+        _teach(decoder, payload["pronunciations"])
         self._search(decoder, payload)
         if kind == "open":
             decoder.start_utt()
@@ -116,6 +117,18 @@ class SphinxEngine:
         return " ".join(self._texts)
 
 
+def _teach(decoder: Any, pronunciations: dict[str, str]) -> None:
+    """Add words that the dictionary does not have."""
+    for word, phones in pronunciations.items():
+        if decoder.lookup_word(word.lower()) is None:
+            try:
+                decoder.add_word(word.lower(), phones.upper())
+            except RuntimeError as bad:
+                raise EngineError(
+                    "pronunciations", f"{word!r} = {phones!r}: give ARPAbet phones as in 'HH AH L OW'"
+                ) from bad
+
+
 def _phrase_grammar(decoder: Any, phrases: list[str]) -> str | None:
     """A JSGF grammar of whole phrases."""
     spoken = [" ".join(re.findall(r"[\w']+", phrase.lower())) for phrase in phrases]
@@ -126,7 +139,8 @@ def _phrase_grammar(decoder: Any, phrases: list[str]) -> str | None:
     if unknown:
         raise EngineError(
             "phrases",
-            f"words that the dictionary does not have: {', '.join(unknown)}. Spell them as words, numbers too",
+            f"words that the dictionary does not have: {', '.join(unknown)}. Spell numbers as words; tell how new"
+            " words are said by pronunciations=",
         )
     return f"#JSGF V1.0; grammar phrases; public <phrase> = {' | '.join(dict.fromkeys(spoken))};"
 

@@ -114,9 +114,8 @@ class Talk:
                 self._dialogue.add(text, "user", hearing.item_id)
             self._context.emit(Writing(text, "user", hearing.item_id, final=True))
             self._context.emit(Usage(input_seconds=hearing.fed / (2 * INPUT_RATE)))
-        if (
-            text and answer and self._hearing is None
-        ):  # if the user goes on speaking, the next turn is answered
+        # A user who goes on speaking would interrupt the reply: the next turn is answered, and this with it.
+        if text and answer and not (self._hearing is not None and self._settings.barge_in):
             self._answer(Ask())
 
     async def _text(self, hearing: Hearing) -> str:

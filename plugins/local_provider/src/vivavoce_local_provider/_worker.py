@@ -182,6 +182,6 @@ class Worker:
             return ProviderLoadError(
                 f"{self.engine} is not installed ({message}): {extra}", code=code, provider=self.engine
             )
-        if code in ("grammar", "phrases"):
+        if code in ("grammar", "phrases", "pronunciations"):
             return ConfigError(f"{code}: {message}", option=code, provider=self.engine)
         return ProviderError(f"{self.engine}: {message}", code=code, provider=self.engine)

@@ -38,15 +38,24 @@ def _check_grammar(instance: object, attribute: object, value: Any) -> None:
         raise ConfigError("grammar: give the JSGF grammar as text", option="grammar")
 
 
+def _check_pronunciations(instance: object, attribute: object, value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(word, str) for pair in value.items() for word in pair
+    ):
+        raise ConfigError("pronunciations: give a dict of words and their phones", option="pronunciations")
+
+
 @attrs.frozen(kw_only=True)
 class PocketsphinxConfig:
     """What may be said: `phrases`, whole and in these words, or a JSGF `grammar` (its text), or anything.
 
-    Both are also options of `listen()`. With either, what was said is always one of what is allowed.
+    With either, what was said is always one of what is allowed. `pronunciations` tells how words that the dictionary
+    does not have are said, in ARPAbet: `{"vivavoce": "V IY V AH V OW CH EY"}`. All are also options of `listen()`.
     """
 
     phrases: tuple[str, ...] = attrs.field(default=(), converter=_phrases)
     grammar: str | None = attrs.field(default=None, validator=_check_grammar)
+    pronunciations: Mapping[str, str] = attrs.field(factory=dict, validator=_check_pronunciations)
 
     def __attrs_post_init__(self) -> None:
         if self.phrases and self.grammar:
@@ -139,13 +148,21 @@ class PocketsphinxProvider:
 
 
 def _wanted(context: Context, options: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = set(options) - {"phrases", "grammar"}
+    known = [field.name for field in attrs.fields(PocketsphinxConfig)]
+    unknown = set(options) - set(known)
     if unknown:
         raise ConfigError(
-            f"unknown option {unknown.pop()!r} of listen(): known are grammar, phrases", option="options"
+            f"unknown option {unknown.pop()!r} of listen(): known are {', '.join(known)}", option="options"
         )
-    config = PocketsphinxConfig(**options) if options else context.config
-    return {"phrases": list(config.phrases), "grammar": config.grammar}
+    config = context.config
+    if "phrases" in options or "grammar" in options:  # one of them takes the place of the configured other
+        config = attrs.evolve(config, phrases=(), grammar=None)
+    config = attrs.evolve(config, **options)
+    return {
+        "phrases": list(config.phrases),
+        "grammar": config.grammar,
+        "pronunciations": dict(config.pronunciations),
+    }
 
 
 class _Utterance:

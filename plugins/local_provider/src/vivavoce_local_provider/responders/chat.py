@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 import msgspec
@@ -31,7 +32,7 @@ from vivavoce_local_provider.conversation import Conversation, ToolCallRequest
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ChatResponder"]
+__all__ = ["ChatResponder", "endpoint"]
 
 CONNECT_DEADLINE = 10.0
 READ_DEADLINE = 60.0
@@ -90,8 +91,7 @@ class ChatResponder:
         client = self._open()
         import httpx
 
-        url = httpx.URL(self._url)
-        url = url.copy_with(path=f"{url.path.rstrip('/')}/chat/completions")
+        url = httpx.URL(endpoint(self._url))
         try:
             async with client.stream("POST", url, content=msgspec.json.encode(request)) as response:
                 if response.status_code != 200:
@@ -127,6 +127,12 @@ class ChatResponder:
             timeout = httpx.Timeout(READ_DEADLINE, connect=CONNECT_DEADLINE)
             self._client = httpx.AsyncClient(headers=headers, timeout=timeout)
         return self._client
+
+
+def endpoint(url: str) -> str:
+    """Where chat completions are asked for, given the base `url`; its query stays."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions"))
 
 
 def _request(model: str, conversation: Conversation, tools: Sequence[Tool]) -> dict[str, Any]:
