@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -119,7 +120,7 @@ def test_floats_round_trip_every_sample() -> None:
     """PCM16 to float and back is exact."""
     pcm = np.arange(-32768, 32768, dtype="<i2").tobytes()
     floats = pcm16_to_float32(pcm)
-    assert (floats.dtype, floats.min(), floats.max()) == (np.float32, -1.0, np.float32(32767 / 32768))
+    assert (floats.dtype.name, float(floats.min()), float(floats.max())) == ("float32", -1.0, 32767 / 32768)
     assert float32_to_pcm16(floats) == pcm
 
 
@@ -131,9 +132,9 @@ def test_stereo_floats_are_frames_by_channels() -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_loud_floats_are_clipped(kind: type) -> None:
+def test_loud_floats_are_clipped(kind: Any) -> None:
     """Beyond full scale is full scale, without a warning and without wrapping, up to the largest float."""
-    loud = np.array([1.0, -1.0, 1.5, -1.5, np.finfo(kind).max, np.finfo(kind).min], kind)
+    loud: Any = np.array([1.0, -1.0, 1.5, -1.5, np.finfo(kind).max, np.finfo(kind).min], kind)
     assert np.frombuffer(float32_to_pcm16(loud), "<i2").tolist() == [32767, -32768] * 3
 
 

@@ -140,7 +140,7 @@ class Full:
 def test_a_full_disk_is_told_by_code(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENOSPC becomes code `disk_full` with the OSError as cause; what fitted is playable; close stays quiet."""
     path = tmp_path / "out.wav"
-    monkeypatch.setattr("builtins.open", lambda name, *_, **__: Full(io.FileIO(name, "w"), 10_043))  # type: ignore[arg-type]
+    monkeypatch.setattr("builtins.open", lambda name, *_, **__: Full(io.FileIO(name, "w"), 10_043))
     writer = WavWriter(path)
     with pytest.raises(
         AudioError, match=r"No space left on device; its first 0\.2 s are kept and playable"

@@ -9,7 +9,7 @@ import pathlib
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vivavoce.audio import PCM16_16K, PCM16_24K, PCMU_8K, AudioFormat, Converter, ulaw_to_pcm16
 from vivavoce.errors import AudioError
+from vivavoce.files import AudioReader
 from vivavoce.sources import MAX_CHUNK_MS, AudioSource, chunks
 
 SPEECH = np.round(12_000 * np.sin(np.arange(4_800) / 11.0)).astype("<i2")
@@ -61,7 +62,7 @@ def wav_file(samples: np.ndarray, rate: int) -> io.BytesIO:
     return file
 
 
-ALIKE = {
+ALIKE: dict[str, Callable[[], Any]] = {
     "bytes": lambda: DATA,
     "bytearray": lambda: bytearray(DATA),
     "memoryview": lambda: memoryview(DATA),
@@ -322,15 +323,14 @@ async def test_cancelling_closes_what_is_behind() -> None:
 
 async def test_stopping_early_closes_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader of a file is closed when its consumer stops, and when a later stage fails."""
-    closed = []
-    from vivavoce import sources
+    closed: list[str] = []
 
-    class Reader(sources.AudioReader):
+    class Reader(AudioReader):
         def close(self) -> None:
             closed.append(self.name)
             super().close()
 
-    monkeypatch.setattr(sources, "AudioReader", Reader)
+    monkeypatch.setattr("vivavoce.sources.AudioReader", Reader)
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(480_000, np.int16), 48_000)
     async with aclosing(chunks(path, target=PCM16_24K)) as parts:
