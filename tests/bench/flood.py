@@ -94,6 +94,8 @@ class Server(asyncio.Protocol):
         for data in self.protocol.data_to_send():
             if data:
                 self.wire.write(data)
+            else:  # the sans-I/O protocol's sign for the end of the stream
+                self.wire.close()
 
 
 class Bare(asyncio.Protocol):
