@@ -18,12 +18,12 @@ LAYERS: dict[str, list[str]] = {
     "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
     "decisions": ["lifecycle", "turns", "flow", "reconnect", "tools", "inputs", "failures"],
     "contracts": ["provider", "hookspecs", "wanted"],
-    "edges": ["devices", "files", "sources", "_loudness", "_stereo", "_recordingfiles"],
+    "edges": ["devices", "files", "sources", "_loudness", "_stereo"],
     "runtime": [
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],
     ],
-    "facade": ["sinks", "recording", "plot", "listening", "voice", "composite", "__init__", "__main__", "cli"],
+    "facade": ["sinks", "_recordingfiles", "recording", "plot", "listening", "voice", "composite", "__init__", "__main__", "cli"],
     "testing": ["testing"],
 }
 # Imports that may go against the order, and why. "importer -> imported".

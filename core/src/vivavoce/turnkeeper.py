@@ -62,7 +62,7 @@ class TurnKeeper:
 
     def finish(self, reply: Reply, pushed: bool) -> None:
         """The reply is over; its turn is, too, once it has been heard."""
-        if reply.stream() is not None and not reply.playback.taken and not reply.dead:
+        if reply.spoken and reply.stream() is not None and not reply.playback.taken and not reply.dead:
             # Who was given the stream just now may not have had the time to begin.
             self._timer(reply, _TAKEN_SLACK, partial(self._finish, reply, pushed))
         else:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vivavoce import Voice
 from vivavoce.errors import VoiceError
@@ -94,6 +94,7 @@ PLANS = st.lists(
 
 
 @pytest.mark.property
+@settings(max_examples=settings().max_examples // 4)  # a whole session each
 @given(PLANS)
 def test_random_sessions_keep_the_grammar(plan):
     """Any order and timing of actions gives a right stream and leaves nothing behind."""
