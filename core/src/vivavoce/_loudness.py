@@ -1,6 +1,6 @@
 """Where in a stretch of audio there is speech, told by loudness alone: good enough to measure how long an answer took.
 
-A centred window of 50 ms is speech when it is at most 26 dB below the loudest so far, and above -50 dBFS.
+A centred window of 50 ms is speech when it is at most 18 dB below the loudest so far, and above -50 dBFS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["BELOW_PEAK", "FLOOR", "FRAME_MS", "WINDOW", "SpeechMeter"]
 FRAME_MS = 10
 WINDOW = 5
 """Frames of a window."""
-BELOW_PEAK, FLOOR = 0.05, 0.003
+BELOW_PEAK, FLOOR = 0.125, 0.003
 
 
 class SpeechMeter:
