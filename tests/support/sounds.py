@@ -19,7 +19,9 @@ def tone(ms: float, rate: int = 16_000, level: float = 0.5, hertz: float = 440.0
     return array.array("h", samples).tobytes()
 
 
-def write_tone(path: Path, ms: float = 400, before_ms: float = 0, after_ms: float = 0, rate: int = 16_000) -> Path:
+def write_tone(
+    path: Path, ms: float = 400, before_ms: float = 0, after_ms: float = 0, rate: int = 16_000
+) -> Path:
     """A WAV of silence, a tone, silence."""
     format = AudioFormat(rate)
     with WavWriter(path, format) as wav:
@@ -32,10 +34,14 @@ def read_wav(path: Path) -> tuple[AudioFormat, list[array.array[int]]]:
     """The format, and the samples of each channel."""
     with AudioReader(path) as reader:
         samples = array.array("h", b"".join(reader.blocks(48_000)))
-        return reader.format, [samples[side :: reader.format.channels] for side in range(reader.format.channels)]
+        return reader.format, [
+            samples[side :: reader.format.channels] for side in range(reader.format.channels)
+        ]
 
 
-def loud_spans(samples: array.array[int], rate: int, gap_ms: float = 50, level: int = 500) -> list[tuple[int, int]]:
+def loud_spans(
+    samples: array.array[int], rate: int, gap_ms: float = 50, level: int = 500
+) -> list[tuple[int, int]]:
     """Where there is sound, in milliseconds, to 10 ms."""
     spans: list[tuple[int, int]] = []
     step = rate // 100
