@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from vivavoce.audio import AudioFormat
-from vivavoce.errors import VoiceError
+from vivavoce.errors import ConfigError, VoiceError
+from vivavoce.files import WavWriter
 from vivavoce.redaction import redact
 from vivavoce.streams import AudioStream
 
-__all__ = ["RECORDING_VERSION", "EventFile", "describe", "plain", "write_metadata"]
+__all__ = ["RECORDING_VERSION", "RecordingFiles", "describe", "measure", "plain"]
 
 RECORDING_VERSION = 1
 _DEPTH = 8
@@ -88,6 +91,63 @@ class EventFile:
         self._file.close()
 
 
+class RecordingFiles:
+    """The directory of one recording."""
+
+    def __init__(self, directory: Path, about: dict[str, Any]) -> None:
+        self._directory = directory
+        self._about = about
+        self._events: EventFile | None = None
+        self._made = False
+
+    def open(self, format: AudioFormat) -> WavWriter:
+        """Make everything there is to a recording. `ConfigError`: there is one already, or no directory can be made."""
+        if (self._directory / "recording.json").exists():
+            text = f"{self._directory} holds a recording already: name another directory"
+            raise ConfigError(text, option="record")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as bad:
+            text = f"cannot make the directory {self._directory}: {bad.strerror}"
+            raise ConfigError(text, option="record") from bad
+        self._made = True
+        write_metadata(self._directory, self._about)
+        wav = WavWriter(self._directory / self._about["audio"]["file"], format)
+        try:
+            self._events = EventFile(self._directory / self._about["events"])
+        except BaseException:
+            wav.close()
+            raise
+        return wav
+
+    def line(self, record: Mapping[str, Any]) -> None:
+        if self._events is not None:
+            self._events.write(record)
+
+    def complete(self, about: Mapping[str, Any]) -> None:
+        write_metadata(self._directory, {**self._about, **about})
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def discard(self) -> None:
+        """Remove what was made, and the directory if nothing else is in it."""
+        if not self._made:
+            return
+        for name in (self._about["audio"]["file"], self._about["events"], "recording.json"):
+            (self._directory / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._directory.rmdir()
+
+
+def measure(audio: bytes, format: AudioFormat, at_ms: float | None) -> dict[str, float | None]:
+    """What an event says of audio: how much, and when it is heard."""
+    at = None if at_ms is None else round(at_ms, 3)
+    return {"bytes": len(audio), "ms": round(format.milliseconds(len(audio)), 3), "at_ms": at}
+
+
 def describe(
     voice: Any, context: Any, audio: AudioFormat, duration_ms: float | None = None
 ) -> dict[str, Any]:
@@ -131,8 +191,6 @@ def write_metadata(directory: Path, about: Mapping[str, Any]) -> None:
 
 
 def _failed(path: Path, bad: OSError) -> VoiceError:
-    import errno
-
     full = bad.errno in (errno.ENOSPC, errno.EDQUOT)
     return VoiceError(
         f"Cannot write {path}: {bad.strerror or bad}; what was recorded is kept.",

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from vivavoce._recordingfiles import EventFile, describe, plain, write_metadata
+from vivavoce._recordingfiles import RecordingFiles, describe, measure, plain
 from vivavoce._stereo import StereoTimeline
 from vivavoce.audio import AudioFormat, Converter
 from vivavoce.errors import ConfigError, VoiceError
@@ -63,7 +63,7 @@ class AudioRecorder:
         try:
             return (yield)
         except BaseException:
-            self.close()
+            self._discard()
             raise
 
     @hookimpl(wrapper=True)
@@ -99,6 +99,11 @@ class AudioRecorder:
         self._timer.cancel()
         self._guard(self._finish, wav)
         wav.close()
+
+    def _discard(self) -> None:
+        """There was no session: leave no file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     # Where and when.
 
@@ -193,59 +198,41 @@ class Recorder(AudioRecorder):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         super().__init__(directory)
-        self._events: EventFile | None = None
+        self._files: RecordingFiles | None = None
 
     def _open(self, format: AudioFormat) -> WavWriter:
         assert self._context is not None
-        if (self.path / "recording.json").exists():
-            raise ConfigError(
-                f"{self.path} holds a recording already: name another directory", option="record"
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as bad:
-            raise ConfigError(
-                f"cannot make the directory {self.path}: {bad.strerror}", option="record"
-            ) from bad
-        self._about = describe(self._voice, self._context, format)
-        write_metadata(self.path, self._about)
-        wav = WavWriter(self.path / "audio.wav", format)
-        try:
-            self._events = EventFile(self.path / "events.jsonl")
-        except BaseException:
-            wav.close()
-            raise
-        return wav
+        self._files = RecordingFiles(self.path, describe(self._voice, self._context, format))
+        return self._files.open(format)
 
     def _sent(self, audio: bytes, format: AudioFormat) -> None:
         at_ms = self._place(USER, audio, format, None)
-        self._line("input", {"audio": _measure(audio, format, at_ms)})
+        self._line("input", {"audio": measure(audio, format, at_ms)})
 
     def _take(self, payload: Any) -> float | None:
         at_ms = super()._take(payload)
-        name = "error" if isinstance(payload, VoiceError) else getattr(payload, "type", "speaker")
-        fields: Mapping[str, Any] = plain(payload)
+        fields = plain(payload)
         if isinstance(payload, Speaking):
-            fields = {**fields, "audio": _measure(payload.audio, self._voice.output_format, at_ms)}
-        self._line(name, fields)
+            fields = {**fields, "audio": measure(payload.audio, self._voice.output_format, at_ms)}
+        self._line("error" if isinstance(payload, VoiceError) else getattr(payload, "type", "speaker"), fields)
         return at_ms
 
     def _line(self, event: str, payload: Mapping[str, Any]) -> None:
-        if self._events is not None:
-            self._events.write({"t_ms": round(self._now_ms(), 3), "event": event, "payload": payload})
+        if self._files is not None:
+            self._files.line({"t_ms": round(self._now_ms(), 3), "event": event, "payload": payload})
 
     def _finish(self, wav: WavWriter) -> None:
         super()._finish(wav)
+        assert self._files is not None
         duration = wav.frames * 1000 / wav.format.rate
-        write_metadata(self.path, self._about | describe(self._voice, self._context, wav.format, duration))
+        self._files.complete(describe(self._voice, self._context, wav.format, duration))
 
     def close(self) -> None:
         super().close()
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        if self._files is not None:
+            self._files.close()
 
-
-def _measure(audio: bytes, format: AudioFormat, at_ms: float | None) -> dict[str, float | None]:
-    at = None if at_ms is None else round(at_ms, 3)
-    return {"bytes": len(audio), "ms": round(format.milliseconds(len(audio)), 3), "at_ms": at}
+    def _discard(self) -> None:
+        self.close()
+        if self._files is not None:
+            self._files.discard()

@@ -8,6 +8,8 @@ from vivavoce.audio import PCM16_24K, AudioFormat
 
 __all__ = ["SilentSink"]
 
+_NOTHING_MS = 0.01  # less than a sample; what is left of a float is no reason to wait
+
 
 class SilentSink:
     """Plays in real time, to nobody: what is written takes as long as it would at a speaker, on the loop's clock.
@@ -48,8 +50,9 @@ class SilentSink:
     async def drain(self) -> None:
         """Wait until what was written has been played or flushed. Safe to cancel."""
         flushed = self._flushed
-        while (left := self._left_ms()) > 0 and not flushed.is_set():
+        while (left := self._left_ms()) > _NOTHING_MS and not flushed.is_set():
             try:
-                await asyncio.wait_for(flushed.wait(), left / 1000)
+                async with asyncio.timeout(left / 1000):
+                    await flushed.wait()
             except TimeoutError:
-                continue
+                continue  # more may have been written meanwhile

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vivavoce.cli.console import Failed
@@ -48,6 +48,7 @@ class Conversation:
         pace: bool = True,
         manual: bool = False,
         wait_ms: float = 30_000,
+        is_fatal: Callable[[VoiceError], bool] = lambda _: False,
     ) -> None:
         self.voice = voice
         self.latencies_ms: list[float] = []
@@ -58,6 +59,7 @@ class Conversation:
         self._pace = pace
         self._manual = manual or "vad" not in voice.capabilities
         self._wait_s = wait_ms / 1000
+        self._is_fatal = is_fatal
         self._happened = asyncio.Event()
         self._zero = 0.0
         self._line: Line | None = None
@@ -190,17 +192,14 @@ class Conversation:
         if self._failure is not None:
             raise self._failure
 
-    def fail(self, failure: BaseException) -> None:
-        """End the conversation with this."""
-        self._failure = self._failure or failure
-        self._happened.set()
-
     # What happens.
 
     def _hear(self, payload: Any) -> None:
         listener = self._listeners.get(type(payload))
         if listener is not None:
             listener(payload)
+        elif isinstance(payload, VoiceError) and self._is_fatal(payload):
+            self._failure = self._failure or payload
         elif isinstance(payload, VoiceError):
             self._show.error(self._now_ms(), str(payload))
         self._happened.set()
@@ -288,4 +287,4 @@ class Conversation:
 
     def _closed(self, event: Closed) -> None:
         if not event.clean:
-            self.fail(ConnectionLostError(event.reason, code=event.code))
+            self._failure = self._failure or ConnectionLostError(event.reason, code=event.code)

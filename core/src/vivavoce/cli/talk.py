@@ -100,13 +100,11 @@ def talk(**options: Any) -> None:
     try:
         asyncio.run(_talk(asked, recorders, show))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        show.stop()
         raise Failed(f"stopped{_kept(recorders)}") from None
-    except Exception as bad:
-        show.stop()
-        if isinstance(bad, (VoiceError, Failed)) and (kept := _kept(recorders)):
-            complain(f"ended early{kept}", "vivavoce talk")
-        raise
+    except (VoiceError, Failed) as bad:
+        if not (kept := _kept(recorders)):
+            raise
+        raise Failed(f"{str(bad).rstrip('.')}{kept}") from bad
     finally:
         show.stop()
 
@@ -197,15 +195,11 @@ async def _converse(
         pace=asked.pace,
         manual=asked.manual,
         wait_ms=asked.wait,
+        # A recording is why this was run: when it ends early, so does the conversation.
+        is_fatal=lambda error: any(recorder.failure is error for recorder in recorders),
     )
-    # A recording that ends early is why this was run: the conversation ends with it.
-    voice.on("error", lambda error: conversation.fail(error) if _is_failure(error, recorders) else None)
     await conversation.run(timeout=asked.timeout, reconnect=asked.reconnect)
     return Summary(conversation.turns, conversation.latencies_ms, voice.usage, ())
-
-
-def _is_failure(error: VoiceError, recorders: list[AudioRecorder]) -> bool:
-    return any(recorder.failure is error for recorder in recorders)
 
 
 def _raise_failure(recorders: list[AudioRecorder]) -> None:

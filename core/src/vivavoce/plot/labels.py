@@ -14,6 +14,8 @@ Measure = Callable[[str], float]
 
 def wrap(text: str, width: float, lines: int, measure: Measure) -> list[str]:
     """Break `text` into at most `lines` of at most `width`, the last one shortened with an ellipsis."""
+    if measure("“MMMM…”") > width:
+        return []
     words, rows = text.split(), [""]
     for index, word in enumerate(words):
         longer = f"{rows[-1]} {word}".strip()
@@ -40,25 +42,27 @@ def shorten(text: str, width: float, measure: Measure) -> str:
 
 
 class Shelf:
-    """A row in which labels are put from left to right, `gap` apart."""
+    """One level of labels: what is taken of it, and by whom does not matter."""
 
     def __init__(self, left: float, right: float, gap: float) -> None:
-        self._free = left
+        self._left = left
         self._right = right
         self._gap = gap
+        self._taken: list[tuple[float, float]] = []
 
-    def room(self, at: float) -> float:
-        """How wide a label beginning near `at` can be."""
-        return self._right - max(self._free, at)
+    def block(self, start: float, end: float) -> None:
+        """Nothing may stand here."""
+        self._taken.append((start, end))
 
-    def put(self, at: float, width: float, *, shift: bool = True) -> float | None:
-        """Take room for a label; returns where it begins: at `at` or right of its neighbour, moved left from the
-        border if it must. `None`: no room (`shift=False`: not right at its place)."""
-        start = min(max(self._free, at), self._right - width)
-        if start < self._free or (not shift and start > at):
-            return None
-        self._free = start + width + self._gap
-        return start
+    def put(self, start: float, width: float) -> bool:
+        """Take this room for a label, if it is free, with a gap to what stands right of it."""
+        end = start + width
+        if start < self._left or end > self._right:
+            return False
+        if any(start < b and a < end + self._gap for a, b in self._taken):
+            return False
+        self.block(start, end + self._gap)
+        return True
 
 
 def times(ms: float) -> str:

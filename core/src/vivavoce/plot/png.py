@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from vivavoce.plot.labels import Shelf, call_text, headline, subtitle, wrap
 from vivavoce.plot.timeline import Timeline
@@ -29,14 +31,17 @@ USER, REPLY, TOOL, CUT, WAIT, INK, MUTED = (
     "#1c2330",
     "#6b7280",
 )
-_DPI, _WIDTH, _ROW = 130, 14.0, 2.55
+_DPI, _WIDTH, _ROW = 130, 14.0, 2.65
 _ROW_MS, _MOST_ROWS = 40_000, 6
 _COLUMNS = 1_600
+_DENSE_MS = 180_000  # rows longer than this have no lines at the latencies
+_STEPS = [50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5]
 _EXPONENT = 0.6  # lifts quiet speech, as the ear does
 # The lanes of a row, in its own units: text, sound, events, sound, text.
-_Y = {"user": 1.2, "assistant": -1.2}
-_AMPLITUDE, _TEXT_Y, _LIMIT = 0.58, 1.95, 2.62
-_LEVELS = {"latency": 0.32, "tool": 0.0, "mark": -0.32}
+_Y = {"user": 1.33, "assistant": -1.33}
+_AMPLITUDE, _TEXT_Y, _LIMIT = 0.56, 2.05, 2.75
+_STRIP_Y = 0.63
+_LEVELS = {"latency": 0.46, "tool": 0.16, "mark": -0.46, "spare": -0.15}
 _FONT = 8.5
 _STRIP = "#f5f6f8"
 _MARKS = {
@@ -59,10 +64,22 @@ def write_png(timeline: Timeline, path: Path) -> None:
         figure.text(0.052, 1 - 0.58 / height, subtitle(timeline), fontsize=9.5, color=MUTED)
         for index in range(rows):
             bottom = (height - 0.72 - (index + 1) * _ROW + 0.26) / height
-            axes = figure.add_axes((0.052, bottom, 0.936, (_ROW - 0.3) / height))
+            axes = figure.add_axes((0.052, bottom, 0.928, (_ROW - 0.3) / height))
             _Row(axes, canvas, timeline, index * length, (index + 1) * length).draw()
         with path.open("wb") as file:
             canvas.print_png(file)  # type: ignore[no-untyped-call]
+
+
+@attrs.frozen
+class _Label:
+    """What stands right of `at`, or left of `before` where the row ends."""
+
+    at: float
+    before: float
+    level: str
+    text: str
+    colour: str
+    weight: str = "normal"
 
 
 class _Row:
@@ -76,16 +93,17 @@ class _Row:
         self.start, self.end = start, end
         self.pixels = axes.get_window_extent().width
         renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+        font = FontProperties(size=_FONT)
 
         @lru_cache(maxsize=4096)
         def measure(text: str) -> float:
-            probe = axes.text(0, 0, text, fontsize=_FONT)
-            width = probe.get_window_extent(renderer).width
-            probe.remove()
+            width, _, _ = renderer.get_text_width_height_descent(text, font, False)
             return float(width * (end - start) / self.pixels)
 
         self.measure: Callable[[str], float] = measure
         self.gap = 8 * (end - start) / self.pixels  # eight pixels, in milliseconds
+        self.labels: list[_Label] = []
+        self.shelves = {level: Shelf(start, end, self.gap) for level in _LEVELS}
 
     def draw(self) -> None:
         self._frame()
@@ -95,6 +113,8 @@ class _Row:
         self._latencies()
         self._tools()
         self._marks()
+        for label in self.labels:  # in the order of what matters most
+            self._place(label)
         if not self.timeline.said and not self.timeline.tools:
             self.axes.text(
                 (self.start + self.end) / 2,
@@ -115,14 +135,16 @@ class _Row:
             label.set_color(colour)
         axes.tick_params(axis="y", length=0, pad=4)
         axes.tick_params(axis="x", colors=MUTED, labelsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=14, steps=[1, 2, 2.5, 5, 6, 10]))
         span = self.end - self.start
+        axes.xaxis.set_major_locator(MultipleLocator(_step(span)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: _clock(ms, span)))
         axes.grid(axis="x", color="#e8eaee", linewidth=0.7)
         axes.set_axisbelow(True)
         for side in axes.spines:
             axes.spines[side].set_visible(False)
-        axes.add_patch(Rectangle((self.start, -0.5), span, 1.0, color=_STRIP, linewidth=0, zorder=0.5))
+        axes.add_patch(
+            Rectangle((self.start, -_STRIP_Y), span, 2 * _STRIP_Y, color=_STRIP, linewidth=0, zorder=0.5)
+        )
 
     def _wave(self, side: int, role: str) -> None:
         colour = USER if role == "user" else REPLY
@@ -137,7 +159,7 @@ class _Row:
 
     def _said(self, role: str) -> None:
         colour, y = (USER, _Y["user"]) if role == "user" else (REPLY, _Y["assistant"])
-        shelf = Shelf(self.start, self.end, self.gap)
+        free = self.start
         parts = [part for part in self.timeline.said if (part.role == "user") == (role == "user")]
         for index, part in enumerate(parts):
             if part.end_ms < self.start or part.start_ms >= self.end:
@@ -151,8 +173,9 @@ class _Row:
             text = f"“{part.text}”" + (" (cut)" if part.interrupted else "")
             rows = wrap(text, room, 2, self.measure)
             width = max(map(self.measure, rows), default=0.0)
-            at = shelf.put(part.start_ms, width) if rows else None
-            if at is not None:
+            at = min(max(free, part.start_ms), self.end - width)
+            if rows and at >= free:
+                free = at + width + self.gap
                 self._words(at, role, "\n".join(rows), colour)
 
     def _band(self, start: float, end: float, y: float, colour: str) -> None:
@@ -167,36 +190,35 @@ class _Row:
         y, align = (_TEXT_Y, "bottom") if role == "user" else (-_TEXT_Y, "top")
         self.axes.text(at, y, words, color=colour, va=align, ha="left", fontsize=_FONT, linespacing=1.15)
 
-    def _label(
-        self, shelf: Shelf, at: float, level: str, text: str, colour: str, weight: str = "normal"
-    ) -> None:
-        """A label right of its mark, if there is room for it."""
-        width = self.measure(text) * (1.08 if weight == "bold" else 1.0)
-        place = shelf.put(at + self.gap * 0.6, width, shift=False)
-        if place is None and at + width > self.end:
-            place = shelf.put(at - width - self.gap, width, shift=False)
-        if place is not None:
-            style = {"va": "center", "fontsize": _FONT, "weight": weight, "zorder": 6}
-            ground = {"facecolor": _STRIP, "linewidth": 0, "pad": 0.8}
-            self.axes.text(place, _LEVELS[level], text, color=colour, bbox=ground, **style)
+    def _place(self, label: _Label) -> None:
+        """Put a label right of its mark, or left of it where the row ends; on another level if its own has no room."""
+        width = self.measure(label.text) * (1.1 if label.weight == "bold" else 1.0)
+        beside, near_end = label.at + self.gap * 0.6, label.at + self.gap * 0.6 + width > self.end
+        start = label.before - width - self.gap * 0.6 if near_end else beside
+        for level in (label.level, *(name for name in _LEVELS if name != label.level)):
+            if self.shelves[level].put(start, width):
+                style = {"va": "center", "fontsize": _FONT, "weight": label.weight, "zorder": 6}
+                ground = {"facecolor": _STRIP, "linewidth": 0, "pad": 0.8}
+                self.axes.text(start, _LEVELS[level], label.text, color=label.colour, bbox=ground, **style)
+                return
 
     def _latencies(self) -> None:
-        shelf = Shelf(self.start, self.end, self.gap)
         y = _LEVELS["latency"]
         for latency in self.timeline.latencies:
             if latency.end_ms < self.start or latency.start_ms >= self.end:
                 continue
+            self.shelves["latency"].block(latency.start_ms, latency.end_ms)
             style = {"color": WAIT, "linewidth": 0.9, "zorder": 4, "clip_on": True}
-            self.axes.plot([latency.start_ms] * 2, [y, _Y["user"] + 0.62], linestyle=":", **style)
-            self.axes.plot([latency.end_ms] * 2, [y, _Y["assistant"] - 0.62], linestyle=":", **style)
-            self.axes.plot(
-                [latency.start_ms, latency.end_ms], [y, y], solid_capstyle="butt", **style | {"linewidth": 4}
-            )
+            if self.end - self.start < _DENSE_MS:
+                self.axes.plot([latency.start_ms] * 2, [y, _Y["user"] + 0.62], linestyle=":", **style)
+                self.axes.plot([latency.end_ms] * 2, [y, _Y["assistant"] - 0.62], linestyle=":", **style)
+            bar = style | {"linewidth": 4, "solid_capstyle": "butt"}
+            self.axes.plot([latency.start_ms, latency.end_ms], [y, y], **bar)
             if latency.end_ms < self.end:
-                self._label(shelf, latency.end_ms, "latency", f"{latency.ms:.0f} ms", WAIT, "bold")
+                text = f"{latency.ms:.0f} ms"
+                self.labels.append(_Label(latency.end_ms, latency.start_ms, "latency", text, WAIT, "bold"))
 
     def _tools(self) -> None:
-        shelf = Shelf(self.start, self.end, self.gap)
         y = _LEVELS["tool"]
         for call in self.timeline.tools:
             end = call.end_ms if call.end_ms is not None else self.timeline.duration_ms
@@ -207,31 +229,35 @@ class _Row:
                 max(call.start_ms, self.start),
                 min(max(end, call.start_ms + self.gap / 2), self.end),
             )
-            box = FancyBboxPatch(
-                (left, y - 0.09), right - left, 0.18, boxstyle="square,pad=0", color=colour, zorder=5
+            self.axes.add_patch(
+                Rectangle((left, y - 0.09), right - left, 0.18, color=colour, linewidth=0, zorder=5)
             )
-            self.axes.add_patch(box)
+            self.shelves["tool"].block(left, right)
             if call.start_ms >= self.start:
                 took = f"  {call.end_ms - call.start_ms:.0f} ms" if call.end_ms is not None else "  no result"
-                self._label(shelf, right, "tool", call_text(call)[:70] + took, colour)
+                took = "  failed" if call.error is not None else took
+                self.labels.append(_Label(right, left, "tool", call_text(call)[:70] + took, colour))
 
     def _marks(self) -> None:
-        shelf = Shelf(self.start, self.end, self.gap)
         for mark in self.timeline.marks:
             if mark.end_ms < self.start or mark.start_ms >= self.end:
                 continue
             colour = _MARKS[mark.kind]
             if mark.end_ms > mark.start_ms:
                 left, right = max(mark.start_ms, self.start), min(mark.end_ms, self.end)
-                self.axes.axvspan(
-                    left, right, facecolor="none", edgecolor="#c9ced6", hatch="////", linewidth=0, zorder=0.6
-                )
+                stripes = {"facecolor": "none", "edgecolor": "#c9ced6", "hatch": "////", "linewidth": 0}
+                self.axes.axvspan(left, right, zorder=0.6, **stripes)
             else:
-                self.axes.axvline(
-                    mark.start_ms, 0.02, 0.98, color=colour, linewidth=1.2, linestyle="--", zorder=4
-                )
+                top = -_STRIP_Y if mark.kind == "interrupted" else _Y["user"] + 0.66  # only the reply is cut
+                line = {"color": colour, "linewidth": 1.3, "linestyle": "--", "zorder": 4}
+                self.axes.plot([mark.start_ms] * 2, [_Y["assistant"] - 0.66, top], **line)
             if mark.end_ms < self.end:
-                self._label(shelf, mark.end_ms, "mark", mark.text[:80], colour)
+                self.labels.append(_Label(mark.end_ms, mark.start_ms, "mark", mark.text[:80], colour))
+
+
+def _step(span: float) -> float:
+    """Milliseconds between two ticks, such as a clock has them."""
+    return next((step for step in _STEPS if span / step <= 14), _STEPS[-1])
 
 
 def _clock(ms: float, span: float) -> str:
