@@ -99,6 +99,7 @@ class Live:
         self.asking = asyncio.Lock()
         self.speech = False  # the user is speaking
         self.ended = False
+        self.closed = False  # its provider was told
         self.stale_events = 0
         self.turns = TurnKeeper(self._deliver, host.numbers)
         self._current: Reply | None = None
@@ -133,8 +134,9 @@ class Live:
         elif isinstance(event, VoiceError):
             event.provider = event.provider or self.session.provider
             event.session_id = event.session_id or self.session.id
-            self._host.emitter.emit_error(event)
-        else:
+            if not self.ended:
+                self._host.emitter.emit_error(event)
+        elif not self.ended:
             self._emit(event.type, event)
 
     def _lost(self, cause: BaseException | None = None) -> None:
@@ -370,13 +372,15 @@ class Live:
     def end(self, reason: EndReason, error: Callable[[], BaseException]) -> None:
         """The connection is over: streams end, pending calls raise, turns that were begun are told as they stand."""
         self.ended = True
+        self._handlers = {}  # a provider may have kept `emit` itself
         self.context.emit = self.context.lost = _ignore
         pushed = self._pushed()
         for reply in self.replies.all():
             if not reply.audio_done:
                 self._end_audio(reply, reason)
-            elif reason == "cancelled":
-                reply.playback.silence()
+            stream = reply.stream()
+            if stream is not None and reason == "cancelled":
+                stream._stop(reason)
             if reply.running:
                 self.turns.interrupt(reply, reply.heard_ms(pushed))
                 reply.running = False

@@ -101,8 +101,8 @@ async def interrupt(
     runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None
 ) -> None:
     """Silence at once, everywhere; then tell the service."""
-    for stream in tuple(runtime.speeches):
-        stream._end("interrupted")
+    for stream in runtime.speaking():
+        stream._stop("interrupted")
     if live is None:
         return
     for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
@@ -157,7 +157,6 @@ async def _pump(runtime: Runtime, stream: AudioStream, chunks: AsyncIterator[byt
             code="speak_failed",
         ) from bug
     finally:
-        runtime.speeches.discard(stream)
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
@@ -200,6 +199,8 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
         runtime.emitter.emit(event.type, event)
 
     async def give_back(call_id: str, output: str) -> None:
+        if live.ended:
+            return
         async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "return_tool_result")):
             await runtime.relay.call("return_tool_result", live.context, call_id, output)
         runtime.history.append(Item(type="tool_result", call_id=call_id, output=output))
@@ -237,6 +238,15 @@ async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
         runtime.wanted = before
         before.apply(live.session)
         raise
+
+
+async def sent(runtime: Runtime, result: Any) -> None:
+    """Wait until a frame was handed over, or the voice is closed."""
+    try:
+        await runtime.wait_sent(result)
+    except NotConnectedError as ended:
+        if ended.code != "closed":
+            raise
 
 
 async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -72,7 +73,7 @@ class Runtime:
         self.numbers: Iterator[int] = itertools.count(1)
         self.live: Live | None = None
         self.pending = PendingCalls()  # calls that belong to no connection
-        self.speeches: set[AudioStream] = set()
+        self.speeches: weakref.WeakSet[AudioStream] = weakref.WeakSet()
         self.frame_limit = template.input_format.bytes_for(FRAME_MS)
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
@@ -80,6 +81,7 @@ class Runtime:
         self._aside: Live | None = None
         self.tools: ToolLoop | None = None
         self._generation = 0
+        self._opened_id: str | None = None  # of the newest session that was open
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
         self._closing: asyncio.Task[None] | None = None
@@ -146,6 +148,10 @@ class Runtime:
         if self._aside is None:
             self._aside = Live(self, self.wanted.config, self._new_session(reconnected=False))
         return self._aside
+
+    def speaking(self) -> list[AudioStream]:
+        """What `speak` gave that is not at its end yet, or was not read to it."""
+        return [stream for stream in self.speeches if stream._audible]
 
     # Host of a Live.
 
@@ -283,6 +289,7 @@ class Runtime:
         """The connection is ready: audio may flow."""
         assert self.live is not None
         self.to("open")
+        self._opened_id = self.live.session.id
         self.input_bytes = 0
         self.frame_limit = self.live.session.input_format.bytes_for(FRAME_MS)
         self.port = self.relay.bind("send", self.live.context)
@@ -342,8 +349,8 @@ class Runtime:
             self.port = None
             if opened:
                 self.to("closed")
-            for stream in tuple(self.speeches):
-                stream._end("cancelled")
+            for stream in self.speaking():
+                stream._stop("cancelled")
             self.pending.fail(self.closed_error)
             if live is not None:
                 live.end("cancelled", self.closed_error)
@@ -359,16 +366,17 @@ class Runtime:
             if opened:
                 self.emitter.emit(
                     "close",
-                    Closed(
-                        "closed", "closed by the app", True, live.session.id if live is not None else None
-                    ),
+                    Closed("closed", "closed by the app", True, self._opened_id),
                 )
             await self.emitter.finish(CLOSE_DEADLINE, self.tasks.spared)
         finally:
             self._closing = None
 
     async def close_hook(self, live: Live, reason: str) -> None:
-        """Let the provider free what the connection holds."""
+        """Let the provider free what the connection holds, once."""
+        if live.closed:
+            return
+        live.closed = True
         await finish(
             self.relay.call("close", live.context, reason),
             CLOSE_DEADLINE,

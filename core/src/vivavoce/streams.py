@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from vivavoce.audio import AudioFormat
 from vivavoce.events import EndReason, ResponseDone
+
+logger = logging.getLogger("vivavoce.streams")
 
 __all__ = ["AudioStream", "Playback", "Response", "Sink"]
 
@@ -65,6 +68,11 @@ class Playback:
             return min(max(0.0, self._sink.played_ms - self._base_ms), consumed_ms)
         return consumed_ms if self._reported_ms is None else self._reported_ms
 
+    @property
+    def in_sink(self) -> bool:
+        """Whether a sink has it now."""
+        return self._sink is not None
+
     def report(self, ms: float) -> None:
         self.taken = True
         self._reported_ms = max(0.0, float(ms))
@@ -80,7 +88,10 @@ class Playback:
     def silence(self) -> None:
         """Drop what the sink has not played yet."""
         if self._sink is not None:
-            self._sink.flush()
+            try:
+                self._sink.flush()
+            except Exception:
+                logger.exception("a sink failed to drop its audio")
 
     def heard_all(self) -> None:
         if self.on_heard is not None:
@@ -197,13 +208,24 @@ class AudioStream:
 
     def _end(self, reason: EndReason) -> None:
         """End the stream. An interruption also ends what is complete but was not heard yet."""
-        if self.end_reason is None or (reason == "interrupted" and self.end_reason == "completed"):
+        early = reason in ("interrupted", "cancelled")
+        if self.end_reason is None or (early and self.end_reason == "completed"):
             self.end_reason = reason
-        if reason in ("interrupted", "cancelled"):
+        if early:
             self._chunks.clear()
             self._unread = 0
             self._playback.silence()
         self._wake()
+
+    @property
+    def _audible(self) -> bool:
+        """Whether there is something left to stop."""
+        return self.end_reason is None or self._unread > 0 or self._playback.in_sink
+
+    def _stop(self, reason: EndReason) -> None:
+        """End the stream, unless it was read to its end."""
+        if self._audible:
+            self._end(reason)
 
     async def _room(self, limit: int) -> None:
         """Wait until fewer than `limit` bytes are unread, or the stream has ended."""

@@ -241,7 +241,7 @@ class Voice(Listening):
                 runtime.input_bytes += size
                 result = port(audio)
                 if result is not None:
-                    await runtime.wait_sent(result)
+                    await requests.sent(runtime, result)
                 return
         if self._unsupported("send", b""):
             return
@@ -278,11 +278,12 @@ class Voice(Listening):
         """Stop the running reply or `speak`, drop audio that was not played, and cut the service's memory to what was
         heard: as the sink tells, or `played_ms` milliseconds of `item_id` (of the reply, without one)."""
         runtime = self._runtime
-        if not runtime.speeches and self._unsupported("interrupt"):
+        speaking = runtime.speaking()
+        if not speaking and self._unsupported("interrupt"):
             return
         if played_ms is not None and not played_ms >= 0:
             raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
-        live = runtime.live if runtime.speeches else await self._live("interrupt")
+        live = runtime.live if speaking else await self._live("interrupt")
         await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
 
     async def commit_input(self) -> None:
