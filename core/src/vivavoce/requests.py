@@ -26,6 +26,7 @@ from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.streams import AudioStream, Response
 from vivavoce.toolloop import ToolLoop
+from vivavoce.tools import Tool
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -117,7 +118,7 @@ async def speak(
     speech = as_speech(result, live.session.output_format)
     stream = AudioStream(f"speech_{next(_speech_ids)}", speech.format)
     runtime.speeches.add(stream)
-    runtime.spawn(_pump(runtime, stream, speech.chunks))
+    runtime.spawn(_pump(runtime, stream, speech.chunks), lasting=True)
     return stream
 
 
@@ -217,8 +218,24 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
     )
 
 
+async def add_tools(runtime: Runtime, new: tuple[Tool, ...]) -> None:
+    """Add tools; one with a known name replaces it."""
+    async with runtime.pending.guard(), runtime.updating:
+        names = {tool.name for tool in new}
+        kept = tuple(tool for tool in runtime.wanted.tools if tool.name not in names)
+        await _update(runtime, {"tools": kept + new})
+
+
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
     """Merge changed settings into what every session is configured with, and into the one that is open."""
+    async with runtime.pending.guard(), runtime.updating:
+        await _update(runtime, changes)
+
+
+async def _update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
+    """One at a time: a change that is refused is taken back, and must not take another one with it."""
+    while runtime.state in ("connecting", "reconnecting"):
+        await runtime.change()  # its session may have been configured already
     before = runtime.wanted
     runtime.wanted = msgspec.structs.replace(
         before,
@@ -227,10 +244,9 @@ async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
         tools=changes.get("tools", before.tools),
         settings=deep_merge(before.settings, changes.get("session", {})),
     )
-    if runtime.state not in ("open", "reconnecting"):
+    live = runtime.live
+    if runtime.state != "open" or live is None:
         return  # the next session begins with them
-    async with runtime.pending.guard():
-        live = await runtime.ready("update_config")
     runtime.wanted.apply(live.session)
     try:
         await request(runtime, live, "update_config", changes)
@@ -251,9 +267,6 @@ async def sent(runtime: Runtime, result: Any) -> None:
 
 async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
     """Send a source to its end, or to that of the voice: then what is left of it is not sent."""
-    live = runtime.live
-    if live is None:
-        raise runtime.not_connected("send")
     left: AudioError | None = None
     try:
         while True:

@@ -48,6 +48,7 @@ class ToolLoop:
         self._spawn = spawn
         self._seen: dict[str, None] = {}
         self._open: set[str] = set()
+        self._running: dict[str, None] = {}  # calls without a result yet, in order
         self._replies: set[str] = set()
         self._owes_continuation = False
 
@@ -64,6 +65,7 @@ class ToolLoop:
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         self._open.add(call.call_id)
+        self._running[call.call_id] = None
         if call.response_id is not None:
             self._replies.add(call.response_id)
         found, arguments, refused = self._read(call)
@@ -81,6 +83,16 @@ class ToolLoop:
             return found, found.read_arguments(call.arguments), None
         except ValueError as bad:
             return found, _readable(call.arguments), f"bad arguments for {call.name!r}: {bad}"
+
+    def _tell(self, call_id: str, result: Any, failure: str | None) -> None:
+        if call_id in self._running:
+            del self._running[call_id]
+            self._deliver(ToolCallResult(call_id, result, failure))
+
+    def abandon(self, why: str) -> None:
+        """The session ends: every call has its one result now."""
+        for call_id in tuple(self._running):
+            self._tell(call_id, None, why)
 
     def reply_done(self, reply_id: str) -> None:
         """A reply has ended: the continuation may be due."""
@@ -101,7 +113,7 @@ class ToolLoop:
                 failure = str(failed)
         if failure is not None:
             output = msgspec.json.encode({"error": failure}).decode()
-        self._deliver(ToolCallResult(call_id, result, failure))
+        self._tell(call_id, result, failure)
         try:
             await self._give_back(call_id, output)
         finally:
