@@ -216,6 +216,11 @@ class Live:
 
     def _speech_stopped(self, event: SpeechStopped) -> None:
         self.speech = False
+        stretch = self.replies.get(None)
+        if stretch is not None and stretch.dead:
+            # Where there are no turns, what comes after the user's speech is a new stretch.
+            self.replies.forget(None)
+            self._current = None
         self._emit("speech.stopped", event)
 
     def _speech_started(self, event: SpeechStarted) -> None:
@@ -242,7 +247,9 @@ class Live:
         if self._answers:
             response = reply.open_response()
             if self._begins:
-                self._begins.popleft().set_result(response)
+                begins = self._begins.popleft()
+                if not begins.done():  # its caller may have been cancelled in this very turn
+                    begins.set_result(response)
             else:
                 self._begun.append(response)
         self._emit("response.created", event)

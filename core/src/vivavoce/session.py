@@ -203,7 +203,9 @@ class Runtime:
         self.restorer.backoff.healthy()
 
     async def cut(self, live: Live, interruption: Interruption) -> None:
-        """Tell the service what was heard."""
+        """Tell the service what was heard, if it can be told."""
+        if not self.relay.implements("interrupt"):
+            return
         async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
             await self.relay.call("interrupt", live.context, interruption)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from vivavoce.audio import AudioFormat
@@ -19,7 +19,6 @@ __all__ = ["AudioStream", "Playback", "Response", "Sink"]
 
 UNREAD_LIMIT = 16 * 1024 * 1024
 _PIECE_MS = 100
-_locks: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
 @runtime_checkable
@@ -80,10 +79,12 @@ class Playback:
     def attach(self, sink: Sink) -> None:
         self._sink, self._base_ms = sink, sink.played_ms
 
-    def detach(self) -> None:
-        """The sink goes on to other audio: keep the figure."""
+    def detach(self, heard: bool) -> None:
+        """The sink goes on to other audio: keep the figure. `heard`: it was drained, so all of it was heard, also
+        where the sink's clock takes off its latency."""
         if self._sink is not None:
-            self._frozen_ms, self._sink = self.heard_ms, None
+            self._frozen_ms = self.format.milliseconds(self.consumed) if heard else self.heard_ms
+            self._sink = None
 
     def silence(self) -> None:
         """Drop what the sink has not played yet."""
@@ -165,31 +166,39 @@ class AudioStream:
 
         Streams that are piped to one sink at the same time are played one after the other.
         """
-        self._playback.taken = True
-        async with _locks.setdefault(sink, asyncio.Lock()):
+        chunks = aiter(self)
+        async with _turn_at(sink):
             self._playback.attach(sink)
+            heard = False
             try:
-                await self._pipe(sink)
+                heard = await self._pipe(sink, chunks)
             finally:
-                self._playback.detach()
+                self._playback.detach(heard)
         self._playback.heard_all()
 
-    async def _pipe(self, sink: Sink) -> None:
+    async def _pipe(self, sink: Sink, chunks: AsyncIterator[bytes]) -> bool:
+        """Write everything and wait until it was played; false when it was cut."""
         from vivavoce.audio import Converter  # only where audio is converted
 
         converter = Converter(self.format, sink.format)
         piece = max(self.format.frame_bytes, self.format.bytes_for(_PIECE_MS))
-        async for audio in self:
+        async for audio in chunks:
             # In small pieces, so that an interruption finds little in the hands of a sink that waits for room.
             for start in range(0, len(audio), piece):
-                if self.end_reason in ("interrupted", "cancelled"):
-                    return
+                if self._cut:
+                    return False
                 await _maybe(sink.write(converter.feed(audio[start : start + piece])))
-        if self.end_reason not in ("interrupted", "cancelled"):
-            tail = converter.flush()
-            if tail:
-                await _maybe(sink.write(tail))
-            await _maybe(sink.drain())
+        if self._cut:
+            return False
+        tail = converter.flush()
+        if tail:
+            await _maybe(sink.write(tail))
+        await _maybe(sink.drain())
+        return not self._cut
+
+    @property
+    def _cut(self) -> bool:
+        return self.end_reason in ("interrupted", "cancelled")
 
     # What follows is the core's side.
 
@@ -246,6 +255,23 @@ class AudioStream:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+_turns: dict[int, tuple[asyncio.Lock, list[Sink]]] = {}
+
+
+@asynccontextmanager
+async def _turn_at(sink: Sink) -> AsyncIterator[None]:
+    """One stream at a time on one sink. By identity: a sink need not be hashable."""
+    lock, users = _turns.setdefault(id(sink), (asyncio.Lock(), []))
+    users.append(sink)
+    try:
+        async with lock:
+            yield
+    finally:
+        users.pop()
+        if not users:
+            del _turns[id(sink)]
 
 
 async def _maybe(result: Any) -> None:

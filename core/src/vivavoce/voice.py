@@ -286,7 +286,7 @@ class Voice(Listening):
         speaking = runtime.speaking()
         if not speaking and self._unsupported("interrupt"):
             return
-        if played_ms is not None and not played_ms >= 0:
+        if played_ms is not None and not (isinstance(played_ms, (int, float)) and played_ms >= 0):
             raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
         live = runtime.live if speaking else await self._live("interrupt")
         await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
