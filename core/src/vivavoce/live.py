@@ -204,7 +204,8 @@ class Live:
         if reply is not None and reply.dead and not event.final:
             self.stale_events += 1
             return
-        item_id = self.turns.write(event)
+        beside = reply is not None and reply.out_of_band  # no part of the conversation
+        item_id = event.item_id or "" if beside else self.turns.write(event)
         if reply is not None:
             reply.received.setdefault(item_id, 0)
             response = reply.response()
@@ -243,6 +244,9 @@ class Live:
 
     def _response_created(self, event: ResponseCreated) -> None:
         reply = self.replies.get(event.id) or self._begin(event.id, event.out_of_band)
+        if reply.announced:
+            return
+        reply.announced = True
         reply.out_of_band = event.out_of_band
         if self._answers:
             response = reply.open_response()

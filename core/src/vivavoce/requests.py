@@ -65,19 +65,25 @@ async def request(
 
 
 async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
-    """Ask for a reply, once the one before it has ended; manual turns are committed first."""
+    """Ask for a reply, once the one before it has ended; manual turns are committed first. One beside the conversation
+    waits for nothing and commits nothing."""
+    if options.get("out_of_band"):
+        return await _begin(runtime, live, options)
     async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer")), live.asking:
-        if not options.get("out_of_band"):
-            await live.idle()
+        await live.idle()
         if live.session.manual_turns and runtime.input_bytes and "input" not in options:
             await commit_input(runtime, live)
-        begins = live.expect_reply()
-        try:
-            async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
-                id = await runtime.relay.call("answer", live.context, options)
-                return live.find_response(id) if isinstance(id, str) else await begins
-        finally:
-            live.claimed(begins)
+        return await _begin(runtime, live, options)
+
+
+async def _begin(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
+    begins = live.expect_reply()
+    try:
+        async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
+            id = await runtime.relay.call("answer", live.context, options)
+            return live.find_response(id) if isinstance(id, str) else await begins
+    finally:
+        live.claimed(begins)
 
 
 async def commit_input(runtime: Runtime, live: Live) -> None:

@@ -262,6 +262,8 @@ class Voice(Listening):
         """Add a text message to the conversation. It asks for no reply: see `answer`."""
         if self._unsupported("send_text", text, role):
             return
+        if not isinstance(text, str):
+            raise ConfigError(f"send_text() takes a str, not {type(text).__name__}", option="text")
         if role not in ("user", "assistant", "system"):
             raise ConfigError(f"role={role!r}: 'user', 'assistant' or 'system'", option="role")
         await requests.send_text(self._runtime, await self._live("send_text"), text, role)
