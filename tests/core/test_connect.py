@@ -415,10 +415,14 @@ async def test_close_hook_that_fails_after_a_failed_connect(caplog):
 async def test_context_manager_connects_and_closes():
     """`async with` opens and closes, also when the block raises."""
     stage = Stage()
-    with pytest.raises(ValueError, match="mine"):
+
+    async def block():
         async with stage.voice as voice:
             assert (voice is stage.voice, voice.state) == (True, "open")
             raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await block()
     assert stage.voice.state == "closed"
     stage.check()
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-
 from vivavoce import ListenerInfo, SpeakerInfo, Voice, events, hookimpl
 from vivavoce.items import Interruption
 
@@ -20,7 +19,21 @@ class Everything:
 
     api = 1
     name = "everything"
-    capabilities = frozenset("realtime turns vad interrupt truncate tools transcripts text speak listen replay".split())
+    capabilities = frozenset(
+        [
+            "realtime",
+            "turns",
+            "vad",
+            "interrupt",
+            "truncate",
+            "tools",
+            "transcripts",
+            "text",
+            "speak",
+            "listen",
+            "replay",
+        ]
+    )
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,8 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
+        _settle_the_heap()
+
         async def guarded() -> None:
             async with no_leaks():
                 await test(*args, **kwargs)
@@ -31,14 +34,22 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
+@functools.cache
+def _settle_the_heap() -> None:
+    """Take what was imported out of the garbage collector's way: the leak guard collects before and after each test."""
+    gc.collect()
+    gc.freeze()
+
+
 class Stage:
     """`voice` over `provider`; `seen` is what a listener of `*` received, with its name."""
 
-    def __init__(self, provider: Any = None, **config: Any) -> None:
+    def __init__(self, provider: Any = None, *, records: bool = True, **config: Any) -> None:
         self.provider = ScriptedProvider() if provider is None else provider
         self.voice = vivavoce.Voice(self.provider, **config)
         self.seen: list[Any] = []
-        self.voice.on("*", self.seen.append)
+        if records:
+            self.voice.on("*", self.seen.append)
 
     async def __aenter__(self) -> Stage:
         await self.voice.connect()
@@ -51,7 +62,7 @@ class Stage:
 
     def check(self) -> None:
         """What was said keeps the grammar of events."""
-        assert_valid(self.seen, closed=True)
+        assert_valid(self.seen, closed=bool(self.seen))
 
     def names(self) -> list[str]:
         """The names of what was said, in order."""

@@ -23,7 +23,18 @@ LAYERS: dict[str, list[str]] = {
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],
     ],
-    "facade": ["sinks", "_recordingfiles", "recording", "plot", "listening", "voice", "composite", "__init__", "__main__", "cli"],
+    "facade": [
+        "sinks",
+        "_recordingfiles",
+        "recording",
+        "plot",
+        "listening",
+        "voice",
+        "composite",
+        "__init__",
+        "__main__",
+        "cli",
+    ],
     "testing": ["testing"],
 }
 # Imports that may go against the order, and why. "importer -> imported".

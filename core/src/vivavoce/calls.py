@@ -75,5 +75,8 @@ class Guard:
             # The body ended by itself before our cancellation reached it: take delivery of it here.
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-        if self._task.uncancel() <= self._cancelling and kind in (None, asyncio.CancelledError):
+        others = self._task.uncancel() > self._cancelling
+        if not others and kind in (None, asyncio.CancelledError):
             raise self._error from None
+        if others and kind is None:
+            raise asyncio.CancelledError  # somebody else's, of which we took delivery

@@ -210,7 +210,11 @@ class CompositeVoice:
 
     async def interrupt(self, *, item_id: str | None = None, played_ms: float | None = None) -> None:
         """Interrupts the reply, and what `output` is saying."""
-        if self._output is not None and self._output is not self._current and self._output._runtime.speeches:
+        if (
+            self._output is not None
+            and self._output is not self._current
+            and self._output._runtime.speaking()
+        ):
             await self._output.interrupt()
             if self.state not in ("open", "reconnecting"):
                 return

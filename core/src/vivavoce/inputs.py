@@ -35,7 +35,7 @@ def as_text(text: Any) -> str | AsyncIterator[str]:
     """What `speak()` takes, as text or an async iterator of it."""
     if isinstance(text, str) or hasattr(text, "__aiter__"):
         return text  # type: ignore[no-any-return]
-    if isinstance(text, Iterable):
+    if isinstance(text, Iterable) and not isinstance(text, (bytes, bytearray, memoryview)):
         return _pieces(text)
     raise ConfigError(f"speak() takes text or an iterable of text, not {type(text).__name__}", option="text")
 

@@ -99,6 +99,7 @@ class Live:
         self.asking = asyncio.Lock()
         self.speech = False  # the user is speaking
         self.ended = False
+        self.closed = False  # its provider was told
         self.stale_events = 0
         self.turns = TurnKeeper(self._deliver, host.numbers)
         self._current: Reply | None = None
@@ -133,8 +134,9 @@ class Live:
         elif isinstance(event, VoiceError):
             event.provider = event.provider or self.session.provider
             event.session_id = event.session_id or self.session.id
-            self._host.emitter.emit_error(event)
-        else:
+            if not self.ended:
+                self._host.emitter.emit_error(event)
+        elif not self.ended:
             self._emit(event.type, event)
 
     def _lost(self, cause: BaseException | None = None) -> None:
@@ -202,7 +204,8 @@ class Live:
         if reply is not None and reply.dead and not event.final:
             self.stale_events += 1
             return
-        item_id = self.turns.write(event)
+        beside = reply is not None and reply.out_of_band  # no part of the conversation
+        item_id = event.item_id or "" if beside else self.turns.write(event)
         if reply is not None:
             reply.received.setdefault(item_id, 0)
             response = reply.response()
@@ -214,6 +217,11 @@ class Live:
 
     def _speech_stopped(self, event: SpeechStopped) -> None:
         self.speech = False
+        stretch = self.replies.get(None)
+        if stretch is not None and stretch.dead:
+            # Where there are no turns, what comes after the user's speech is a new stretch.
+            self.replies.forget(None)
+            self._current = None
         self._emit("speech.stopped", event)
 
     def _speech_started(self, event: SpeechStarted) -> None:
@@ -236,11 +244,16 @@ class Live:
 
     def _response_created(self, event: ResponseCreated) -> None:
         reply = self.replies.get(event.id) or self._begin(event.id, event.out_of_band)
+        if reply.announced:
+            return
+        reply.announced = True
         reply.out_of_band = event.out_of_band
         if self._answers:
             response = reply.open_response()
             if self._begins:
-                self._begins.popleft().set_result(response)
+                begins = self._begins.popleft()
+                if not begins.done():  # its caller may have been cancelled in this very turn
+                    begins.set_result(response)
             else:
                 self._begun.append(response)
         self._emit("response.created", event)
@@ -370,13 +383,15 @@ class Live:
     def end(self, reason: EndReason, error: Callable[[], BaseException]) -> None:
         """The connection is over: streams end, pending calls raise, turns that were begun are told as they stand."""
         self.ended = True
+        self._handlers = {}  # a provider may have kept `emit` itself
         self.context.emit = self.context.lost = _ignore
         pushed = self._pushed()
         for reply in self.replies.all():
             if not reply.audio_done:
                 self._end_audio(reply, reason)
-            elif reason == "cancelled":
-                reply.playback.silence()
+            stream = reply.stream()
+            if stream is not None and reason == "cancelled":
+                stream._stop(reason)
             if reply.running:
                 self.turns.interrupt(reply, reply.heard_ms(pushed))
                 reply.running = False

@@ -110,6 +110,7 @@ class _Plan(msgspec.Struct, frozen=True):
     wrappers: tuple[_Step, ...]
     steps: tuple[_Step, ...]
     broadcast: bool
+    tolerant: bool
 
 
 Wrapper = Generator[None, Any, Any]
@@ -140,6 +141,7 @@ class Relay:
                 wrappers=tuple(map(self._bound, order.wrappers)),
                 steps=tuple(map(self._bound, real or order.steps)),
                 broadcast=name in _BROADCAST,
+                tolerant=name == "close",
             )
         return plan
 
@@ -226,6 +228,8 @@ def _arguments(name: str) -> list[str]:
 
 
 async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
+    if plan.tolerant:
+        return await _run_all(plan, args)
     first = None
     for step in plan.steps:
         result = step.call(args)
@@ -236,6 +240,20 @@ async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
             if not plan.broadcast:
                 break
     return first
+
+
+async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
+    """Every plugin has its turn; then the first failure is raised."""
+    failed: Exception | None = None
+    for step in plan.steps:
+        try:
+            result = step.call(args)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as bad:
+            failed = failed or bad
+    if failed is not None:
+        raise failed
 
 
 def _enter(plan: _Plan, args: tuple[Any, ...]) -> list[Wrapper]:

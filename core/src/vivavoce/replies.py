@@ -22,6 +22,7 @@ class Reply:
     __slots__ = (
         "_response",
         "_stream",
+        "announced",
         "audio_done",
         "dead",
         "format",
@@ -37,6 +38,7 @@ class Reply:
         self.id = id
         self.format = format
         self.out_of_band = out_of_band
+        self.announced = False  # it was told that the service has begun it
         self.running = True  # the service has not said it is done
         self.dead = False  # cut: what still arrives of it is dropped
         self.spoken = False  # its first audio has arrived

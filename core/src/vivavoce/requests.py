@@ -26,6 +26,7 @@ from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.streams import AudioStream, Response
 from vivavoce.toolloop import ToolLoop
+from vivavoce.tools import Tool
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -64,19 +65,25 @@ async def request(
 
 
 async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
-    """Ask for a reply, once the one before it has ended; manual turns are committed first."""
+    """Ask for a reply, once the one before it has ended; manual turns are committed first. One beside the conversation
+    waits for nothing and commits nothing."""
+    if options.get("out_of_band"):
+        return await _begin(runtime, live, options)
     async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer")), live.asking:
-        if not options.get("out_of_band"):
-            await live.idle()
+        await live.idle()
         if live.session.manual_turns and runtime.input_bytes and "input" not in options:
             await commit_input(runtime, live)
-        begins = live.expect_reply()
-        try:
-            async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
-                id = await runtime.relay.call("answer", live.context, options)
-                return live.find_response(id) if isinstance(id, str) else await begins
-        finally:
-            live.claimed(begins)
+        return await _begin(runtime, live, options)
+
+
+async def _begin(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
+    begins = live.expect_reply()
+    try:
+        async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
+            id = await runtime.relay.call("answer", live.context, options)
+            return live.find_response(id) if isinstance(id, str) else await begins
+    finally:
+        live.claimed(begins)
 
 
 async def commit_input(runtime: Runtime, live: Live) -> None:
@@ -101,8 +108,8 @@ async def interrupt(
     runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None
 ) -> None:
     """Silence at once, everywhere; then tell the service."""
-    for stream in tuple(runtime.speeches):
-        stream._end("interrupted")
+    for stream in runtime.speaking():
+        stream._stop("interrupted")
     if live is None:
         return
     for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
@@ -117,7 +124,7 @@ async def speak(
     speech = as_speech(result, live.session.output_format)
     stream = AudioStream(f"speech_{next(_speech_ids)}", speech.format)
     runtime.speeches.add(stream)
-    runtime.spawn(_pump(runtime, stream, speech.chunks))
+    runtime.spawn(_pump(runtime, stream, speech.chunks), lasting=True)
     return stream
 
 
@@ -157,7 +164,6 @@ async def _pump(runtime: Runtime, stream: AudioStream, chunks: AsyncIterator[byt
             code="speak_failed",
         ) from bug
     finally:
-        runtime.speeches.discard(stream)
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
@@ -200,6 +206,8 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
         runtime.emitter.emit(event.type, event)
 
     async def give_back(call_id: str, output: str) -> None:
+        if live.ended:
+            return
         async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "return_tool_result")):
             await runtime.relay.call("return_tool_result", live.context, call_id, output)
         runtime.history.append(Item(type="tool_result", call_id=call_id, output=output))
@@ -216,8 +224,24 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
     )
 
 
+async def add_tools(runtime: Runtime, new: tuple[Tool, ...]) -> None:
+    """Add tools; one with a known name replaces it."""
+    async with runtime.pending.guard(), runtime.updating:
+        names = {tool.name for tool in new}
+        kept = tuple(tool for tool in runtime.wanted.tools if tool.name not in names)
+        await _update(runtime, {"tools": kept + new})
+
+
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
     """Merge changed settings into what every session is configured with, and into the one that is open."""
+    async with runtime.pending.guard(), runtime.updating:
+        await _update(runtime, changes)
+
+
+async def _update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
+    """One at a time: a change that is refused is taken back, and must not take another one with it."""
+    while runtime.state in ("connecting", "reconnecting"):
+        await runtime.change()  # its session may have been configured already
     before = runtime.wanted
     runtime.wanted = msgspec.structs.replace(
         before,
@@ -226,10 +250,9 @@ async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
         tools=changes.get("tools", before.tools),
         settings=deep_merge(before.settings, changes.get("session", {})),
     )
-    if runtime.state not in ("open", "reconnecting"):
+    live = runtime.live
+    if runtime.state != "open" or live is None:
         return  # the next session begins with them
-    async with runtime.pending.guard():
-        live = await runtime.ready("update_config")
     runtime.wanted.apply(live.session)
     try:
         await request(runtime, live, "update_config", changes)
@@ -239,11 +262,17 @@ async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
         raise
 
 
+async def sent(runtime: Runtime, result: Any) -> None:
+    """Wait until a frame was handed over, or the voice is closed."""
+    try:
+        await runtime.wait_sent(result)
+    except NotConnectedError as ended:
+        if ended.code != "closed":
+            raise
+
+
 async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
     """Send a source to its end, or to that of the voice: then what is left of it is not sent."""
-    live = runtime.live
-    if live is None:
-        raise runtime.not_connected("send")
     left: AudioError | None = None
     try:
         while True:

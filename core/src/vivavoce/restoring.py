@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vivavoce import failures
 from vivavoce.errors import ConnectionLostError, VoiceError
@@ -33,19 +34,32 @@ class Restorer:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.policy: ReconnectPolicy | None = None
+        self.options: Mapping[str, Any] = {}
         self.backoff = Backoff(ReconnectPolicy())
         self.held = HeldAudio(runtime.template.input_format.bytes_for(HELD_MS))
         self._health: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
+
+    def begin(self, policy: ReconnectPolicy | None, options: Mapping[str, Any]) -> None:
+        """A conversation begins: what was before is no matter. `options` are those of `connect()`."""
+        self.options = options
+        self.set_policy(policy)
+        self.backoff.healthy()
 
     def set_policy(self, policy: ReconnectPolicy | None) -> None:
         """Take the policy of the newest `connect()`."""
         self.policy = policy
         if policy is not None and policy != self.backoff.policy:
             self.backoff = Backoff(policy)
+        live = self._runtime.live
+        if self._runtime.state == "open" and live is not None:
+            self.plan_renewal(live)
 
     def plan_renewal(self, live: Live, delay: float | None = None) -> None:
         """Move to a new session before the service ends this one, when nobody is speaking."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
         if self.policy is None or live.session.expires_at is None:
             return
         if delay is None:
@@ -72,10 +86,13 @@ class Restorer:
     def lost(self, live: Live, cause: BaseException | None) -> None:
         """The provider of an open session says that its connection is gone."""
         self._runtime.port = None
+        self.held.limit = self._runtime.input_format.bytes_for(HELD_MS)
         unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
         error = partial(failures.lost, self._runtime.provider, cause, live.session.id)
         retry = self.policy is not None and may_retry(cause)
         self._runtime.to("reconnecting" if retry else "closed")
+        if self._runtime.tools is not None:
+            self._runtime.tools.abandon("the connection was lost before the tool had finished")
         live.end("lost", error)
         for call_id in sorted(unanswered):
             self._runtime.history.append(
@@ -88,18 +105,18 @@ class Restorer:
         if retry:
             self._runtime.spawn(self._restore(live, cause))
         else:
-            self._gave_up(error(), live)
+            self._gave_up(error, live)
             self._runtime.spawn(self._runtime.close_hook(live, "lost"))
 
-    def _gave_up(self, error: VoiceError, live: Live | None) -> None:
-        held, lost = self.held.take()
-        if held or lost:
-            lost_ms = self._runtime.template.input_format.milliseconds(lost + sum(map(len, held)))
+    def _gave_up(self, lost: Callable[[], ConnectionLostError], live: Live) -> None:
+        error = lost()
+        lost_ms = self._runtime.input_format.milliseconds(self.held.forget())
+        if lost_ms:
             error.message = f"{error.message}; {lost_ms:.0f} ms of input audio were lost"
         self._runtime.tasks.cancel()
+        self._runtime.pending.fail(lost)
         self._runtime.tell(error)
-        session_id = live.session.id if live is not None else error.session_id
-        self._runtime.emitter.emit("close", Closed(error.code, error.message, False, session_id))
+        self._runtime.emitter.emit("close", Closed(error.code, error.message, False, live.session.id))
         self._runtime.emitter.end_pulls()
 
     async def _restore(self, old: Live, cause: BaseException | None) -> None:
@@ -116,7 +133,9 @@ class Restorer:
             self._runtime.emitter.emit("reconnecting", Reconnecting(self.backoff.attempts, delay, shown))
             await asyncio.sleep(delay / 1000)
             try:
-                await self._runtime.dial(self.backoff.time_left(loop.time()) / 1000, {}, reconnected=True)
+                await self._runtime.dial(
+                    self.backoff.time_left(loop.time()) / 1000, self.options, reconnected=True
+                )
             except VoiceError as failed:
                 cause = failed
                 if may_retry(failed):
@@ -125,7 +144,7 @@ class Restorer:
             await self._restored((loop.time() - began) * 1000)
             return
         self._runtime.to("closed")
-        self._gave_up(failures.lost(self._runtime.provider, cause, old.session.id), old)
+        self._gave_up(partial(failures.lost, self._runtime.provider, cause, old.session.id), old)
 
     async def _restored(self, outage_ms: float) -> None:
         self._runtime.opened()
@@ -134,14 +153,29 @@ class Restorer:
         self._health = asyncio.get_running_loop().call_later(
             self.backoff.policy.healthy_ms / 1000, self.backoff.healthy
         )
-        held, lost = self.held.take()
-        lost_ms = live.session.input_format.milliseconds(lost)
+        self._runtime.port, port = None, self._runtime.port
+        lost_ms = live.session.input_format.milliseconds(self.held.lost)
+        self.held.lost = 0
         replayed = len(live.session.history) if "replay" in self._runtime.capabilities else 0
         self._runtime.emitter.emit(
             "reconnected", Reconnected(self.backoff.attempts, outage_ms, replayed, lost_ms)
         )
-        for audio in held:
-            await self._runtime.send(audio)
+        await self._catch_up(live, port)
+
+    async def _catch_up(self, live: Live, port: Callable[[bytes], Any]) -> None:
+        """Send what was held, before anything newer."""
+        while not live.ended and (audio := self.held.pop()):
+            self._runtime.input_bytes += len(audio)
+            try:
+                result = port(audio)
+            except ConnectionLostError as gone:
+                self._runtime.not_sent(audio, gone)
+                return
+            if result is not None:
+                await self._runtime.wait_sent(result)
+        if not live.ended:
+            self._runtime.port = port
+            self._runtime.wake()
 
     def stop_timers(self) -> None:
         """Forget what was planned for this session."""

@@ -7,8 +7,10 @@ what frees things is finished even when whoever asked for it was cancelled.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
+import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -72,7 +74,9 @@ class Runtime:
         self.numbers: Iterator[int] = itertools.count(1)
         self.live: Live | None = None
         self.pending = PendingCalls()  # calls that belong to no connection
-        self.speeches: set[AudioStream] = set()
+        self.speeches: weakref.WeakSet[AudioStream] = weakref.WeakSet()
+        self.input_format = template.input_format
+        """Of the newest session: what is held for the next one is in it."""
         self.frame_limit = template.input_format.bytes_for(FRAME_MS)
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
@@ -80,16 +84,19 @@ class Runtime:
         self._aside: Live | None = None
         self.tools: ToolLoop | None = None
         self._generation = 0
+        self._opened_id: str | None = None  # of the newest session that was open
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
         self._closing: asyncio.Task[None] | None = None
         self.tasks = Tasks(self.tell)
         self.restorer = Restorer(self)
+        self.updating = asyncio.Lock()
         self._settled: list[asyncio.Future[None]] = []
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` as a task of this voice; what it raises becomes an `error` event."""
-        return self.tasks.spawn(work)
+    def spawn(self, work: Coroutine[Any, Any, None], *, lasting: bool = False) -> asyncio.Task[None]:
+        """Run `work` as a task of this voice, or of its session unless it is `lasting`; what it raises becomes an
+        `error` event."""
+        return self.tasks.spawn(work, lasting=lasting)
 
     # What the app and the provider see of it.
 
@@ -124,9 +131,7 @@ class Runtime:
     async def ready(self, method: str) -> Live:
         """The open connection; while reconnecting, wait for the outcome."""
         while self.state == "reconnecting":
-            waiter = asyncio.get_running_loop().create_future()
-            self._settled.append(waiter)
-            await waiter
+            await self.change()
         if self.state != "open" or self.live is None:
             raise self.not_connected(method)
         return self.live
@@ -134,6 +139,16 @@ class Runtime:
     def to(self, state: State) -> None:
         """Go to another state, and wake who waits for one."""
         self.state = advance(self.state, state)
+        self.wake()
+
+    async def change(self) -> None:
+        """Wait until the state, or whether audio may flow, has changed."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._settled.append(waiter)
+        await waiter
+
+    def wake(self) -> None:
+        """Wake who waits in `change`."""
         for waiter in self._settled:
             if not waiter.done():
                 waiter.set_result(None)
@@ -146,6 +161,10 @@ class Runtime:
         if self._aside is None:
             self._aside = Live(self, self.wanted.config, self._new_session(reconnected=False))
         return self._aside
+
+    def speaking(self) -> list[AudioStream]:
+        """What `speak` gave that is not at its end yet, or was not read to it."""
+        return [stream for stream in self.speeches if stream._audible]
 
     # Host of a Live.
 
@@ -184,7 +203,9 @@ class Runtime:
         self.restorer.backoff.healthy()
 
     async def cut(self, live: Live, interruption: Interruption) -> None:
-        """Tell the service what was heard."""
+        """Tell the service what was heard, if it can be told."""
+        if not self.relay.implements("interrupt"):
+            return
         async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
             await self.relay.call("interrupt", live.context, interruption)
 
@@ -212,7 +233,7 @@ class Runtime:
                 await self.ready("connect")
             return
         if self._attempt is None:
-            self.restorer.set_policy(policy)
+            self.restorer.begin(policy, options)
             self.to("connecting")
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
@@ -283,8 +304,10 @@ class Runtime:
         """The connection is ready: audio may flow."""
         assert self.live is not None
         self.to("open")
+        self._opened_id = self.live.session.id
         self.input_bytes = 0
-        self.frame_limit = self.live.session.input_format.bytes_for(FRAME_MS)
+        self.input_format = self.live.session.input_format
+        self.frame_limit = self.input_format.bytes_for(FRAME_MS)
         self.port = self.relay.bind("send", self.live.context)
         self.restorer.plan_renewal(self.live)
 
@@ -292,23 +315,41 @@ class Runtime:
 
     async def send(self, audio: bytes) -> None:
         """Hand one chunk to the provider, or hold it while reconnecting."""
-        if self.port is None:
+        while self.port is None:
             if self.state == "reconnecting":
                 self.restorer.held.add(audio)
                 return
-            raise self.not_connected("send")
-        result = self.port(audio)
+            if self.state != "open":
+                raise self.not_connected("send")
+            async with self.pending.guard():  # what was held goes first
+                await self.change()
         self.input_bytes += len(audio)
-        if result is not None:
-            await self.wait_sent(result)
+        try:
+            result = self.port(audio)
+        except ConnectionLostError as gone:
+            self.not_sent(audio, gone)
+        else:
+            if result is not None:
+                await self.wait_sent(result)
+
+    def not_sent(self, audio: bytes, gone: ConnectionLostError) -> None:
+        """The provider finds its connection gone: a loss, which it may not have told yet."""
+        if self.live is not None:
+            self.lost(self.live, gone)
+        if self.state != "reconnecting":
+            raise gone
+        self.restorer.held.add(audio)
 
     async def wait_sent(self, result: Any) -> None:
         """Wait as long as the service does not read; its provider keeps the deadline."""
-        assert self.live is not None
+        live = self.live
+        assert live is not None
         try:
-            async with self.live.calls.guard():
-                await result
-        except ConnectionLostError:
+            async with live.calls.guard():
+                if inspect.isawaitable(result):
+                    await result
+        except ConnectionLostError as gone:
+            self.lost(live, gone)
             if self.state != "reconnecting":
                 raise
 
@@ -342,33 +383,38 @@ class Runtime:
             self.port = None
             if opened:
                 self.to("closed")
-            for stream in tuple(self.speeches):
-                stream._end("cancelled")
-            self.pending.fail(self.closed_error)
-            if live is not None:
-                live.end("cancelled", self.closed_error)
-            if self._aside is not None:
-                self._aside.end("cancelled", self.closed_error)
+            self._end_calls(live)
             await self.tasks.stop(CLOSE_DEADLINE)
             for one in (live, self._aside):
                 if one is not None and self.relay.implements("close"):
                     await self.close_hook(one, "closed")
             self._aside = None
-            self.restorer.held.take()
+            self.restorer.held.forget()
             self.restorer.stop_timers()
             if opened:
                 self.emitter.emit(
                     "close",
-                    Closed(
-                        "closed", "closed by the app", True, live.session.id if live is not None else None
-                    ),
+                    Closed("closed", "closed by the app", True, self._opened_id),
                 )
             await self.emitter.finish(CLOSE_DEADLINE, self.tasks.spared)
         finally:
             self._closing = None
 
+    def _end_calls(self, live: Live | None) -> None:
+        for stream in self.speaking():
+            stream._stop("cancelled")
+        self.pending.fail(self.closed_error)
+        if self.tools is not None:
+            self.tools.abandon("the voice was closed before the tool had finished")
+        for one in (live, self._aside):
+            if one is not None:
+                one.end("cancelled", self.closed_error)
+
     async def close_hook(self, live: Live, reason: str) -> None:
-        """Let the provider free what the connection holds."""
+        """Let the provider free what the connection holds, once."""
+        if live.closed:
+            return
+        live.closed = True
         await finish(
             self.relay.call("close", live.context, reason),
             CLOSE_DEADLINE,

@@ -303,8 +303,9 @@ def _is_buffer(value: object) -> bool:
 
 
 def _is_ndarray(value: object) -> bool:
-    numpy = sys.modules.get("numpy")  # there is no array before numpy is imported
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    # There is no array before numpy is imported; a thread may be importing it right now.
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return ndarray is not None and isinstance(value, ndarray)
 
 
 def _is_file(value: object) -> bool:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from vivavoce.audio import AudioFormat
 from vivavoce.events import EndReason, ResponseDone
 
+logger = logging.getLogger("vivavoce.streams")
+
 __all__ = ["AudioStream", "Playback", "Response", "Sink"]
 
 UNREAD_LIMIT = 16 * 1024 * 1024
 _PIECE_MS = 100
-_locks: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
 
 
 @runtime_checkable
@@ -65,6 +67,11 @@ class Playback:
             return min(max(0.0, self._sink.played_ms - self._base_ms), consumed_ms)
         return consumed_ms if self._reported_ms is None else self._reported_ms
 
+    @property
+    def in_sink(self) -> bool:
+        """Whether a sink has it now."""
+        return self._sink is not None
+
     def report(self, ms: float) -> None:
         self.taken = True
         self._reported_ms = max(0.0, float(ms))
@@ -72,15 +79,20 @@ class Playback:
     def attach(self, sink: Sink) -> None:
         self._sink, self._base_ms = sink, sink.played_ms
 
-    def detach(self) -> None:
-        """The sink goes on to other audio: keep the figure."""
+    def detach(self, heard: bool) -> None:
+        """The sink goes on to other audio: keep the figure. `heard`: it was drained, so all of it was heard, also
+        where the sink's clock takes off its latency."""
         if self._sink is not None:
-            self._frozen_ms, self._sink = self.heard_ms, None
+            self._frozen_ms = self.format.milliseconds(self.consumed) if heard else self.heard_ms
+            self._sink = None
 
     def silence(self) -> None:
         """Drop what the sink has not played yet."""
         if self._sink is not None:
-            self._sink.flush()
+            try:
+                self._sink.flush()
+            except Exception:
+                logger.exception("a sink failed to drop its audio")
 
     def heard_all(self) -> None:
         if self.on_heard is not None:
@@ -154,31 +166,39 @@ class AudioStream:
 
         Streams that are piped to one sink at the same time are played one after the other.
         """
-        self._playback.taken = True
-        async with _locks.setdefault(sink, asyncio.Lock()):
+        chunks = aiter(self)
+        async with _turn_at(sink):
             self._playback.attach(sink)
+            heard = False
             try:
-                await self._pipe(sink)
+                heard = await self._pipe(sink, chunks)
             finally:
-                self._playback.detach()
+                self._playback.detach(heard)
         self._playback.heard_all()
 
-    async def _pipe(self, sink: Sink) -> None:
+    async def _pipe(self, sink: Sink, chunks: AsyncIterator[bytes]) -> bool:
+        """Write everything and wait until it was played; false when it was cut."""
         from vivavoce.audio import Converter  # only where audio is converted
 
         converter = Converter(self.format, sink.format)
         piece = max(self.format.frame_bytes, self.format.bytes_for(_PIECE_MS))
-        async for audio in self:
+        async for audio in chunks:
             # In small pieces, so that an interruption finds little in the hands of a sink that waits for room.
             for start in range(0, len(audio), piece):
-                if self.end_reason in ("interrupted", "cancelled"):
-                    return
+                if self._cut:
+                    return False
                 await _maybe(sink.write(converter.feed(audio[start : start + piece])))
-        if self.end_reason not in ("interrupted", "cancelled"):
-            tail = converter.flush()
-            if tail:
-                await _maybe(sink.write(tail))
-            await _maybe(sink.drain())
+        if self._cut:
+            return False
+        tail = converter.flush()
+        if tail:
+            await _maybe(sink.write(tail))
+        await _maybe(sink.drain())
+        return not self._cut
+
+    @property
+    def _cut(self) -> bool:
+        return self.end_reason in ("interrupted", "cancelled")
 
     # What follows is the core's side.
 
@@ -197,13 +217,24 @@ class AudioStream:
 
     def _end(self, reason: EndReason) -> None:
         """End the stream. An interruption also ends what is complete but was not heard yet."""
-        if self.end_reason is None or (reason == "interrupted" and self.end_reason == "completed"):
+        early = reason in ("interrupted", "cancelled")
+        if self.end_reason is None or (early and self.end_reason == "completed"):
             self.end_reason = reason
-        if reason in ("interrupted", "cancelled"):
+        if early:
             self._chunks.clear()
             self._unread = 0
             self._playback.silence()
         self._wake()
+
+    @property
+    def _audible(self) -> bool:
+        """Whether there is something left to stop."""
+        return self.end_reason is None or self._unread > 0 or self._playback.in_sink
+
+    def _stop(self, reason: EndReason) -> None:
+        """End the stream, unless it was read to its end."""
+        if self._audible:
+            self._end(reason)
 
     async def _room(self, limit: int) -> None:
         """Wait until fewer than `limit` bytes are unread, or the stream has ended."""
@@ -224,6 +255,23 @@ class AudioStream:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+_turns: dict[int, tuple[asyncio.Lock, list[Sink]]] = {}
+
+
+@asynccontextmanager
+async def _turn_at(sink: Sink) -> AsyncIterator[None]:
+    """One stream at a time on one sink. By identity: a sink need not be hashable."""
+    lock, users = _turns.setdefault(id(sink), (asyncio.Lock(), []))
+    users.append(sink)
+    try:
+        async with lock:
+            yield
+    finally:
+        users.pop()
+        if not users:
+            del _turns[id(sink)]
 
 
 async def _maybe(result: Any) -> None:

@@ -20,15 +20,20 @@ class Tasks:
     def __init__(self, tell: Callable[[VoiceError], None]) -> None:
         self._tell = tell
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._lasting: set[asyncio.Task[Any]] = set()
         self.spared: set[asyncio.Task[Any]] = set()
         """Tasks that are closing the voice themselves: they are not waited for."""
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None], *, lasting: bool = False) -> asyncio.Task[None]:
+        """Run `work` as a task; one that is `lasting` outlives a session, though not the voice."""
         task = asyncio.get_running_loop().create_task(
             self._run(work), name=f"vivavoce {getattr(work, '__qualname__', 'task')}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if lasting:
+            self._lasting.add(task)
+            task.add_done_callback(self._lasting.discard)
         return task
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -45,15 +50,18 @@ class Tasks:
             )
 
     def cancel(self) -> set[asyncio.Task[Any]]:
-        """Cancel every task but the calling one and the spared; returns those."""
-        tasks = {task for task in self._tasks if not task.done()} - self.spared - {asyncio.current_task()}
+        """Cancel the tasks of a session, but the calling one and the spared; returns those."""
+        return self._cancel(self._tasks - self._lasting)
+
+    def _cancel(self, tasks: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+        tasks = {task for task in tasks if not task.done()} - self.spared - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         return tasks
 
     async def stop(self, timeout: float) -> None:
-        """Cancel them and wait `timeout` seconds for their ends."""
-        tasks = self.cancel()
+        """Cancel all tasks but those, and wait `timeout` seconds for their ends."""
+        tasks = self._cancel(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
 

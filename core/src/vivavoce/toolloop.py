@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -48,7 +49,9 @@ class ToolLoop:
         self._spawn = spawn
         self._seen: dict[str, None] = {}
         self._open: set[str] = set()
+        self._running: dict[str, None] = {}  # calls without a result yet, in order
         self._replies: set[str] = set()
+        self._done: deque[str] = deque(maxlen=64)  # a call may come behind the end of its reply
         self._owes_continuation = False
 
     @property
@@ -64,7 +67,8 @@ class ToolLoop:
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         self._open.add(call.call_id)
-        if call.response_id is not None:
+        self._running[call.call_id] = None
+        if call.response_id is not None and call.response_id not in self._done:
             self._replies.add(call.response_id)
         found, arguments, refused = self._read(call)
         self._deliver(ToolCallStart(call.call_id, call.name, arguments, call.response_id))
@@ -82,9 +86,20 @@ class ToolLoop:
         except ValueError as bad:
             return found, _readable(call.arguments), f"bad arguments for {call.name!r}: {bad}"
 
+    def _tell(self, call_id: str, result: Any, failure: str | None) -> None:
+        if call_id in self._running:
+            del self._running[call_id]
+            self._deliver(ToolCallResult(call_id, result, failure))
+
+    def abandon(self, why: str) -> None:
+        """The session ends: every call has its one result now."""
+        for call_id in tuple(self._running):
+            self._tell(call_id, None, why)
+
     def reply_done(self, reply_id: str) -> None:
         """A reply has ended: the continuation may be due."""
         self._replies.discard(reply_id)
+        self._done.append(reply_id)
         self._continue_if_due()
 
     def _continue_if_due(self) -> None:
@@ -101,7 +116,7 @@ class ToolLoop:
                 failure = str(failed)
         if failure is not None:
             output = msgspec.json.encode({"error": failure}).decode()
-        self._deliver(ToolCallResult(call_id, result, failure))
+        self._tell(call_id, result, failure)
         try:
             await self._give_back(call_id, output)
         finally:
@@ -133,7 +148,10 @@ async def _execute(tool: Tool, arguments: dict[str, Any]) -> tuple[Any, str]:
     except TimeoutError:
         logger.warning("tool %r gave no result within %s s", tool.name, tool.timeout)
         raise _Failed(f"{tool.name!r} gave no result within {tool.timeout:g} s") from None
-    except Exception as bad:
+    except (Exception, SystemExit, asyncio.CancelledError) as bad:
+        task = asyncio.current_task()
+        if isinstance(bad, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # it is we who are cancelled, not something inside the tool
         logger.exception("tool %r failed", tool.name)
         raise _Failed(f"{tool.name!r} failed") from bad
     try:

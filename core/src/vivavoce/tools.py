@@ -191,6 +191,10 @@ def tool(
 
 def as_tools(given: Iterable[Any] | Mapping[str, Any]) -> tuple[Tool, ...]:
     """Take tools as an app gives them: `Tool`s, typed functions, or a mapping of names to either."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise ConfigError(
+            f"tools={given!r}: give a list of tools, or a mapping of names to them", option="tools"
+        )
     entries = list(given.values()) if isinstance(given, Mapping) else list(given)
     tools = []
     for entry in entries:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from vivavoce import requests
 from vivavoce.audio import AudioFormat
 from vivavoce.config import build_config, deep_merge, load_mapping, nearest
-from vivavoce.errors import ConfigError, UnsupportedError
+from vivavoce.errors import ConfigError, ConnectionLostError, UnsupportedError
 from vivavoce.events import Role, Usage
 from vivavoce.inputs import as_policy, as_seconds, as_text
 from vivavoce.items import Item, as_items
@@ -154,7 +154,8 @@ class Voice(Listening):
     @property
     def input_format(self) -> AudioFormat:
         """What `send` takes without `rate`."""
-        return self._runtime.session.input_format
+        runtime = self._runtime
+        return runtime.session.input_format if runtime.state == "open" else runtime.input_format
 
     @property
     def output_format(self) -> AudioFormat:
@@ -237,11 +238,15 @@ class Voice(Listening):
         # The common case, one frame as the service wants it, takes no detour.
         if port is not None and type(audio) is bytes and rate is None and channels == 1 and not pace:
             size = len(audio)
-            if size <= runtime.frame_limit and not size & 1:
+            if 0 < size <= runtime.frame_limit and not size & 1:
                 runtime.input_bytes += size
-                result = port(audio)
-                if result is not None:
-                    await runtime.wait_sent(result)
+                try:
+                    result = port(audio)
+                except ConnectionLostError as gone:
+                    runtime.not_sent(audio, gone)
+                else:
+                    if result is not None:
+                        await requests.sent(runtime, result)
                 return
         if self._unsupported("send", b""):
             return
@@ -249,7 +254,7 @@ class Voice(Listening):
             raise runtime.not_connected("send")
         from vivavoce import sources  # files and numpy only where they are used
 
-        target = self.input_format
+        target = runtime.input_format
         chunks = sources.chunks(audio, rate=rate, channels=channels, target=target)
         await requests.send_all(runtime, sources.paced(chunks, target) if pace else chunks)
 
@@ -257,6 +262,8 @@ class Voice(Listening):
         """Add a text message to the conversation. It asks for no reply: see `answer`."""
         if self._unsupported("send_text", text, role):
             return
+        if not isinstance(text, str):
+            raise ConfigError(f"send_text() takes a str, not {type(text).__name__}", option="text")
         if role not in ("user", "assistant", "system"):
             raise ConfigError(f"role={role!r}: 'user', 'assistant' or 'system'", option="role")
         await requests.send_text(self._runtime, await self._live("send_text"), text, role)
@@ -278,11 +285,12 @@ class Voice(Listening):
         """Stop the running reply or `speak`, drop audio that was not played, and cut the service's memory to what was
         heard: as the sink tells, or `played_ms` milliseconds of `item_id` (of the reply, without one)."""
         runtime = self._runtime
-        if not runtime.speeches and self._unsupported("interrupt"):
+        speaking = runtime.speaking()
+        if not speaking and self._unsupported("interrupt"):
             return
-        if played_ms is not None and not played_ms >= 0:
+        if played_ms is not None and not (isinstance(played_ms, (int, float)) and played_ms >= 0):
             raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
-        live = runtime.live if runtime.speeches else await self._live("interrupt")
+        live = runtime.live if speaking else await self._live("interrupt")
         await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
 
     async def commit_input(self) -> None:
@@ -337,10 +345,7 @@ class Voice(Listening):
         """Add tools to the session; one with a known name replaces it. Resolves when acknowledged."""
         if self._unsupported("add_tools", {"tools": ()}):
             return
-        new = as_tools(tools)
-        names = {tool.name for tool in new}
-        kept = tuple(tool for tool in self._runtime.wanted.tools if tool.name not in names)
-        await self._update({"tools": kept + new})
+        await requests.add_tools(self._runtime, as_tools(tools))
 
     async def add_instructions(self, text: str) -> None:
         """Set the instructions of the session. Resolves when acknowledged."""

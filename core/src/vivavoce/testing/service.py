@@ -180,7 +180,8 @@ class ScriptedService:
         reply, emit = running.reply, running.context.emit
         item_id = self._new_id("item")
         if reply.text or reply.audio_ms:
-            emit(ItemAdded(item_id, "assistant"))
+            if not reply.out_of_band:
+                emit(ItemAdded(item_id, "assistant"))
             if reply.text:
                 emit(Writing(reply.text, "assistant", item_id, running.id))
             await self._send_audio(running, item_id)
