@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -259,12 +261,11 @@ class Service:
         tasks = asyncio.all_tasks() - self._before - set(self._server._tasks) - {asyncio.current_task()}
         found = [f"task {task.get_name()}" for task in tasks if not task.done()]
         for name in os.listdir("/proc/self/fd"):
-            try:
-                with socket.socket(fileno=os.dup(int(name))) as twin:
-                    if twin.family == socket.AF_INET and twin.getpeername()[1] == self.port:
-                        found.append(f"socket {name}")
-            except OSError:
-                continue  # no socket, or one that is not connected
+            with contextlib.suppress(OSError):  # no longer there, or not connected
+                if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                    with socket.socket(fileno=os.dup(int(name))) as twin:
+                        if twin.family == socket.AF_INET and twin.getpeername()[1] == self.port:
+                            found.append(f"socket {name}")
         return found
 
 
