@@ -19,4 +19,4 @@ def _no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name.endswith("_API_KEY") or name.startswith("VIVAVOCE_"):
             monkeypatch.delenv(name)
-    yield
+    return

@@ -156,10 +156,7 @@ class Heard:
         voice.on("*", self._take)
 
     def _take(self, payload: Any) -> None:
-        if isinstance(payload, VoiceError):
-            name = "error"
-        else:
-            name = getattr(payload, "type", "speaker")
+        name = "error" if isinstance(payload, VoiceError) else getattr(payload, "type", "speaker")
         self.events.append((name, payload))
         self._news.set()
 
