@@ -88,15 +88,16 @@ class Restorer:
         if retry:
             self._runtime.spawn(self._restore(live, cause))
         else:
+            self.stop_timers()
+            self._runtime.tasks.cancel()
+            self._runtime.ending = self._runtime.spawn(self._runtime.close_hook(live, "lost"))
             self._gave_up(error(), live)
-            self._runtime.spawn(self._runtime.close_hook(live, "lost"))
 
     def _gave_up(self, error: VoiceError, live: Live | None) -> None:
         held, lost = self.held.take()
         if held or lost:
             lost_ms = self._runtime.template.input_format.milliseconds(lost + sum(map(len, held)))
             error.message = f"{error.message}; {lost_ms:.0f} ms of input audio were lost"
-        self._runtime.tasks.cancel()
         self._runtime.tell(error)
         session_id = live.session.id if live is not None else error.session_id
         self._runtime.emitter.emit("close", Closed(error.code, error.message, False, session_id))
@@ -125,6 +126,7 @@ class Restorer:
             await self._restored((loop.time() - began) * 1000)
             return
         self._runtime.to("closed")
+        self._runtime.tasks.cancel()
         self._gave_up(failures.lost(self._runtime.provider, cause, old.session.id), old)
 
     async def _restored(self, outage_ms: float) -> None:
