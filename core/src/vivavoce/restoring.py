@@ -34,7 +34,8 @@ class Restorer:
         self._runtime = runtime
         self.policy: ReconnectPolicy | None = None
         self.backoff = Backoff(ReconnectPolicy())
-        self.held = HeldAudio(runtime.template.input_format.bytes_for(HELD_MS))
+        self._format = runtime.template.input_format
+        self.held = HeldAudio(self._format.bytes_for(HELD_MS))
         self._health: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
 
@@ -72,6 +73,8 @@ class Restorer:
     def lost(self, live: Live, cause: BaseException | None) -> None:
         """The provider of an open session says that its connection is gone."""
         self._runtime.port = None
+        self._format = live.session.input_format
+        self.held = HeldAudio(self._format.bytes_for(HELD_MS))
         unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
         error = partial(failures.lost, self._runtime.provider, cause, live.session.id)
         retry = self.policy is not None and may_retry(cause)
@@ -96,7 +99,7 @@ class Restorer:
     def _gave_up(self, error: VoiceError, live: Live | None) -> None:
         held, lost = self.held.take()
         if held or lost:
-            lost_ms = self._runtime.template.input_format.milliseconds(lost + sum(map(len, held)))
+            lost_ms = self._format.milliseconds(lost + sum(map(len, held)))
             error.message = f"{error.message}; {lost_ms:.0f} ms of input audio were lost"
         self._runtime.tell(error)
         session_id = live.session.id if live is not None else error.session_id
@@ -137,7 +140,7 @@ class Restorer:
             self.backoff.policy.healthy_ms / 1000, self.backoff.healthy
         )
         held, lost = self.held.take()
-        lost_ms = live.session.input_format.milliseconds(lost)
+        lost_ms = self._format.milliseconds(lost)
         replayed = len(live.session.history) if "replay" in self._runtime.capabilities else 0
         self._runtime.emitter.emit(
             "reconnected", Reconnected(self.backoff.attempts, outage_ms, replayed, lost_ms)
