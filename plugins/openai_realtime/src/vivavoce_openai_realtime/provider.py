@@ -31,6 +31,8 @@ _INTRODUCTION = 3.0
 """Seconds to wait for `session.created`: some services introduce the session only after our `session.update`."""
 _ITEM_ACK = 5.0
 """Seconds to wait for an item's acknowledgement, which some services never send. A refusal still arrives as an error."""
+_LEAVE = 2.0
+"""Seconds the service has to answer the close."""
 _ACTIVE = "conversation_already_has_active_response"
 
 
@@ -211,7 +213,8 @@ class OpenAIRealtimeProvider:
         self._link = None
         link.end()
         if link.transport is not None:
-            await link.transport.close()
+            # A connection that is gone is not taken leave of: a lazy peer would hold up the reconnect.
+            await link.transport.close(timeout=0 if link.lost else _LEAVE)
 
     def _linked(self, context: Context) -> Link:
         link = self._link
