@@ -32,13 +32,27 @@ from vivavoce.errors import VoiceError
 from vivavoce_openai_realtime.protocol import ServerProtocol
 from vivavoce_openai_realtime.protocol import client_events as wire
 
-__all__ = ["KEY", "PCM_20_MS", "Heard", "Line", "Service", "speak", "talk"]
+__all__ = ["KEY", "NORMAL", "PCM_20_MS", "Heard", "Line", "Service", "speak", "talk"]
 
 JSON = dict[str, Any]
 Script = Callable[["Line"], Awaitable[None]]
 KEY = "sk-test-0123456789abcdef"
 PCM_20_MS = bytes(range(240)) * 4
 _CLIENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
+NORMAL = [
+    "session.created",
+    "session.updated",
+    "open",
+    "turn",
+    "response.created",
+    "speaker",
+    "speaking",
+    "writing",
+    "speaking.done",
+    "response.done",
+    "turn",
+]
+"""The events of a session with one text turn."""
 _PATIENCE = 120.0  # virtual seconds
 
 
@@ -197,6 +211,8 @@ class Service:
         self.options = options
         self.lines: list[Line] = []
         self.voices: list[Voice] = []
+        self.tasks: list[asyncio.Future[Any]] = []
+        """Calls that the test has under way."""
         self._ga = ga
         self._opened = asyncio.Event()
         self._server = FaultServer(self._run, **(server or {}))
@@ -253,6 +269,18 @@ class Service:
         left = self._left() if kind is None else []
         await self._server.__aexit__(kind, *rest)
         assert left == []
+
+    async def check_next_session(self, voice: Voice, heard: Heard) -> None:
+        """After a fault: connect again, speak, and find nothing of the old session in the new one."""
+        heard.clear()
+        self.replies[:] = ["Fine"]
+        await voice.connect()
+        await voice.send_text("Still there?")
+        reply = await voice.answer()
+        assert await reply.text() == "Fine"
+        await heard.until("turn", 2)
+        assert heard.names() == NORMAL
+        assert self.lines[-1].sent("input_audio_buffer.append") == []
 
     def _left(self) -> list[str]:
         tasks = asyncio.all_tasks() - self._before - set(self._server._tasks) - {asyncio.current_task()}
