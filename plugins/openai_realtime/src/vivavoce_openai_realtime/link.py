@@ -60,6 +60,7 @@ _REFUSED_KEY = 3000
 """The close code after a key that the service does not take."""
 _BENIGN = frozenset({"response_cancel_not_active"})
 _MIN_APPEND_MS = 20
+_MAX_APPEND_MS = 100
 _DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
 _ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
 
@@ -104,7 +105,7 @@ class Link:
         self._encode: Callable[[bytes], bytes] | None = None
         self._small = bytearray()
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._least = 960
+        self._least, self._most = 960, 4_800
         self._parts: dict[str, dict[int, str]] = {}
         self._replies = asyncio.Event()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -230,7 +231,8 @@ class Link:
         input, output = self.protocol.input_format, self.protocol.output_format
         self._transcribed = shapes.read_session(self.context.session, config, input, output)
         self._decode, self._encode = _DECODE.get(output.type), _ENCODE.get(input.type)
-        self._least = self.context.session.input_format.bytes_for(_MIN_APPEND_MS)
+        format = self.context.session.input_format
+        self._least, self._most = format.bytes_for(_MIN_APPEND_MS), format.bytes_for(_MAX_APPEND_MS)
 
     def _answered(self, event: Any) -> None:
         future = self._waiting.pop(event.request_id, None) if event.request_id is not None else None
@@ -287,16 +289,24 @@ class Link:
     # Our side.
 
     def append(self, audio: bytes) -> Awaitable[None] | None:
-        """Send input audio: pieces under 20 ms are joined first, and wait at most that long."""
+        """Send input audio, at most 100 ms: pieces under 20 ms are joined first, and wait at most that long."""
         if len(audio) < self._least or self._small:
-            self._small += audio
-            if len(self._small) < self._least:
-                if self._flush_timer is None:
-                    loop = asyncio.get_running_loop()
-                    self._flush_timer = loop.call_later(_MIN_APPEND_MS / 1000, self.flush_audio)
-                return None
-            return self.flush_audio()
+            return self._join(audio)
         return self._write_audio(audio)
+
+    def _join(self, audio: bytes) -> Awaitable[None] | None:
+        small, held = self._small, None
+        small += audio
+        if len(small) >= self._least:
+            piece = bytes(small[: self._most])
+            del small[: self._most]
+            held = self._write_audio(piece)
+        if not small:
+            self._stop_timer()
+        elif self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(_MIN_APPEND_MS / 1000, self.flush_audio)
+        return held
 
     def flush_audio(self) -> Awaitable[None] | None:
         """Send what waits to be joined."""
