@@ -146,7 +146,7 @@ def speak(line: Line, text: str, event: wire.ResponseCreate | None = None, *, ms
     """Queue a whole spoken reply of `ms` milliseconds; returns its id."""
     protocol = line.protocol
     reply = protocol.begin_response(event)
-    if event is None or "audio" in (event.response or {}).get("output_modalities", ["audio"]):
+    if "audio" in protocol._replies[reply].modalities:
         for _ in range(ms // 20):
             protocol.audio(PCM_20_MS, reply)
     protocol.text(text, reply)
@@ -268,6 +268,8 @@ class Service:
             await voice.close()
         left = self._left() if kind is None else []
         await self._server.__aexit__(kind, *rest)
+        if self._server._failures:  # whatever else failed, failed because of this
+            raise self._server._failures[0]
         assert left == []
 
     async def check_next_session(self, voice: Voice, heard: Heard) -> None:
