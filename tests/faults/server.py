@@ -284,7 +284,8 @@ class FaultServer:
         return f"wss://localhost:{self.port}/" if self._ssl else f"ws://127.0.0.1:{self.port}/"
 
     async def __aenter__(self) -> FaultServer:
-        sock = socket.socket()
+        # asyncio turns Nagle's algorithm off where it sees the protocol named, and accepted sockets take it over.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._rcvbuf is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._rcvbuf)

@@ -156,7 +156,12 @@ def build_config(
         return common, unused
     try:
         return config_class(
-            **{key: value for key, value in values.items() if key in takes and value is not None}
+            **{
+                # `None` is no value of a common key; of a provider's own it may be one ("no proxy").
+                key: value
+                for key, value in values.items()
+                if key in takes and (value is not None or key not in COMMON_KEYS)
+            }
         ), unused
     except VoiceError:
         raise

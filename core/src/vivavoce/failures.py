@@ -58,7 +58,8 @@ def lost_while_dialling(provider: str, cause: BaseException | None) -> ConnectEr
     if isinstance(cause, ConnectError):
         return cause
     text = f"the connection ended before the session was ready: {cause or 'no reason given'}"
-    return ConnectError(text, provider=provider, retryable=may_retry(cause))
+    close_code = getattr(cause, "close_code", None)
+    return ConnectError(text, provider=provider, retryable=may_retry(cause), close_code=close_code)
 
 
 def lost(provider: str, cause: BaseException | None, session_id: str | None) -> ConnectionLostError:

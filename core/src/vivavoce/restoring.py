@@ -105,8 +105,9 @@ class Restorer:
         if retry:
             self._runtime.spawn(self._restore(live, cause))
         else:
+            self.stop_timers()
             self._gave_up(error, live)
-            self._runtime.spawn(self._runtime.close_hook(live, "lost"))
+            self._runtime.ending = self._runtime.spawn(self._runtime.close_hook(live, "lost"))
 
     def _gave_up(self, lost: Callable[[], ConnectionLostError], live: Live) -> None:
         error = lost()

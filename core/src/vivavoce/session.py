@@ -88,6 +88,7 @@ class Runtime:
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
         self._closing: asyncio.Task[None] | None = None
+        self.ending: asyncio.Task[None] | None = None  # closes the provider's side of a lost session
         self.tasks = Tasks(self.tell)
         self.restorer = Restorer(self)
         self.updating = asyncio.Lock()
@@ -203,8 +204,8 @@ class Runtime:
         self.restorer.backoff.healthy()
 
     async def cut(self, live: Live, interruption: Interruption) -> None:
-        """Tell the service what was heard, if it can be told."""
-        if not self.relay.implements("interrupt"):
+        """Tell the service what was heard, if it can be told and still remembers."""
+        if live.ended or not self.relay.implements("interrupt"):
             return
         async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
             await self.relay.call("interrupt", live.context, interruption)
@@ -227,6 +228,8 @@ class Runtime:
         """Open a session, or join the attempt that is under way. `timeout` in seconds."""
         if self._closing is not None:
             await self._closed()
+        if self.ending is not None and not self.ending.done():
+            await asyncio.wait({self.ending})  # what was lost is cleared away before the next one begins
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
             async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):

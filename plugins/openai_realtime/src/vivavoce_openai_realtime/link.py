@@ -56,8 +56,11 @@ _QUOTA = frozenset(
         "quota_exceeded",
     }
 )
+_REFUSED_KEY = 3000
+"""The close code after a key that the service does not take."""
 _BENIGN = frozenset({"response_cancel_not_active"})
 _MIN_APPEND_MS = 20
+_MAX_APPEND_MS = 100
 _DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
 _ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
 
@@ -76,7 +79,7 @@ def _fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
     """An error that ended the session, or kept it from beginning."""
     code = given(detail.code) or given(detail.type) or "connect"
     text = f"{given(detail.message) or 'the service ended the session'} ({code})"
-    if code in _AUTHENTICATION or close_code == 3000:
+    if code in _AUTHENTICATION or close_code == _REFUSED_KEY:
         return AuthenticationError(f"{text}; check the API key", code=code, close_code=close_code)
     if code in _QUOTA or code.startswith("rate_limit"):
         return QuotaError(f"{text}; check the account's plan and limits", code=code, close_code=close_code)
@@ -91,8 +94,10 @@ class Link:
         self.transport: Transport | None = None
         self.raw = False
         """Someone listens to raw messages."""
+        self.lost = False
+        """The connection is gone."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._context = context
+        self.context = context
         self._trace = trace
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._transcribed = False
@@ -100,7 +105,7 @@ class Link:
         self._encode: Callable[[bytes], bytes] | None = None
         self._small = bytearray()
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._least = 960
+        self._least, self._most = 960, 4_800
         self._parts: dict[str, dict[int, str]] = {}
         self._replies = asyncio.Event()
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -144,14 +149,22 @@ class Link:
         closed = [e for e in self.protocol.receive_eof(cause.close_code) if isinstance(e, events.Closed)]
         detail = closed[0].error if closed else None
         error: VoiceError = cause if detail is None else self._ended(detail, cause)
-        if not self.ready.done():
-            self.ready.set_exception(error if isinstance(error, ConnectError) else _not_ready(cause))
-            self.ready.exception()  # whoever waits still gets it; nobody may, when connect was cancelled
+        if not self.ready.done() and not isinstance(error, ConnectError):
+            error = _not_ready(cause)
+        self._refuse(error)
+        self.lost = True
+        self._stop_timer()
         for future in self._waiting.values():
             if not future.done():
                 future.cancel()
         self._waiting.clear()
-        self._context.lost(error)
+        self.context.lost(error)
+
+    def _refuse(self, error: VoiceError) -> None:
+        """The session will not begin. Whoever waits for it is told; nobody may, when connect was cancelled."""
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()
 
     def _ended(self, detail: ErrorDetail, cause: ConnectionLostError) -> VoiceError:
         """The error before the close is the reason for it, when it is one of those that end sessions."""
@@ -169,17 +182,17 @@ class Link:
             self._trace.frame("received", data)
         message = decode_mapping(data) if self.raw else None
         if isinstance(message, dict) and isinstance(message.get("type"), str):
-            self._context.emit(core.ProviderMessage(message["type"], message))
+            self.context.emit(core.ProviderMessage(message["type"], message))
 
     # The service's side: one handler an event.
 
     def _audio(self, event: events.Audio) -> None:
         audio = event.audio if self._decode is None else self._decode(event.audio)
-        self._context.emit(core.Speaking(audio, event.response_id, event.item_id))
+        self.context.emit(core.Speaking(audio, event.response_id, event.item_id))
 
     def _text(self, event: events.TextDelta) -> None:
         role: Any = event.role
-        self._context.emit(core.Writing(event.text, role, event.item_id, event.response_id))
+        self.context.emit(core.Writing(event.text, role, event.item_id, event.response_id))
 
     def _final(self, event: events.TextFinal) -> None:
         # An item may have several parts: its final text is all that are final so far.
@@ -189,18 +202,18 @@ class Link:
             del self._parts[next(iter(self._parts))]
         role: Any = event.role
         text = "".join(parts[index] for index in sorted(parts))
-        self._context.emit(core.Writing(text, role, event.item_id, event.response_id, final=True))
+        self.context.emit(core.Writing(text, role, event.item_id, event.response_id, final=True))
         used = shapes.usage(event.usage)
         if used is not None:
-            self._context.emit(used)
+            self.context.emit(used)
 
     def _transcript_failed(self, event: events.TranscriptFailed) -> None:
-        self._context.emit(core.Writing("", "user", event.item_id, final=True))
-        self._context.emit(_refusal(event.error))
+        self.context.emit(core.Writing("", "user", event.item_id, final=True))
+        self.context.emit(_refusal(event.error))
 
     def _session_ready(self, event: events.SessionReady) -> None:
         self._read_session(event.config)
-        self._context.emit(core.SessionCreated(event.session_id, event.expires_at, event.config))
+        self.context.emit(core.SessionCreated(event.session_id, event.expires_at, event.config))
         self.introduced()
 
     def introduced(self) -> None:
@@ -210,15 +223,16 @@ class Link:
 
     def _session_updated(self, event: events.SessionUpdated) -> None:
         self._read_session(event.config)
-        expires_at = self._context.session.expires_at
-        self._context.emit(core.SessionUpdated(self.protocol.session_id, expires_at, event.config))
+        expires_at = self.context.session.expires_at
+        self.context.emit(core.SessionUpdated(self.protocol.session_id, expires_at, event.config))
         self._answered(event)
 
     def _read_session(self, config: dict[str, Any]) -> None:
         input, output = self.protocol.input_format, self.protocol.output_format
-        self._transcribed = shapes.read_session(self._context.session, config, input, output)
+        self._transcribed = shapes.read_session(self.context.session, config, input, output)
         self._decode, self._encode = _DECODE.get(output.type), _ENCODE.get(input.type)
-        self._least = self._context.session.input_format.bytes_for(_MIN_APPEND_MS)
+        format = self.context.session.input_format
+        self._least, self._most = format.bytes_for(_MIN_APPEND_MS), format.bytes_for(_MAX_APPEND_MS)
 
     def _answered(self, event: Any) -> None:
         future = self._waiting.pop(event.request_id, None) if event.request_id is not None else None
@@ -230,27 +244,27 @@ class Link:
         if future is not None and not future.done():
             future.set_exception(_refusal(event.error))
         elif given(event.error.code) not in _BENIGN:
-            self._context.emit(_refusal(event.error))
+            self.context.emit(_refusal(event.error))
 
     def _server_error(self, event: events.ServerError) -> None:
         error = _fatal(event.error, None)
         if not self.ready.done() and isinstance(error, AuthenticationError | QuotaError):
-            self.ready.set_exception(error)
+            self._refuse(error)
         elif self.ready.done() and given(event.error.code) not in _BENIGN:
-            self._context.emit(_refusal(event.error))
+            self.context.emit(_refusal(event.error))
 
     def _committed(self, event: events.Committed) -> None:
-        self._context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
+        self.context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
         self._answered(event)
 
     def _item_added(self, event: events.ItemAdded) -> None:
         if event.request_id is not None:
             self._answered(event)
         elif given(event.item.type) == "message" and given(event.item.role) == "assistant":
-            self._context.emit(core.ItemAdded(event.item_id, "assistant", event.previous_item_id))
+            self.context.emit(core.ItemAdded(event.item_id, "assistant", event.previous_item_id))
 
     def _response_started(self, event: events.ResponseStarted) -> None:
-        self._context.emit(core.ResponseCreated(event.response_id, event.out_of_band))
+        self.context.emit(core.ResponseCreated(event.response_id, event.out_of_band))
         self._answered(event)
 
     def _response_finished(self, event: events.ResponseFinished) -> None:
@@ -259,38 +273,44 @@ class Link:
         if event.error is not None:
             reason = given(event.error.code) or given(event.error.type) or reason
             if status == "failed":
-                self._context.emit(_refusal(event.error))
+                self.context.emit(_refusal(event.error))
         used = shapes.usage(event.usage, event.response_id)
-        self._context.emit(core.ResponseDone(event.response_id, status, reason, used))
+        self.context.emit(core.ResponseDone(event.response_id, status, reason, used))
         self._replies.set()
 
     def _tool_call(self, event: events.ToolCallReady) -> None:
-        self._context.emit(core.ToolCallStart(event.call_id, event.name, event.arguments, event.response_id))
+        self.context.emit(core.ToolCallStart(event.call_id, event.name, event.arguments, event.response_id))
 
     def _malformed(self, event: Any) -> None:
-        self._context.emit(
+        self.context.emit(
             ProtocolError(f"the service sent what is no event: {event.reason} ({event.excerpt})")
         )
 
     # Our side.
 
     def append(self, audio: bytes) -> Awaitable[None] | None:
-        """Send input audio: pieces under 20 ms are joined first, and wait at most that long."""
+        """Send input audio, at most 100 ms: pieces under 20 ms are joined first, and wait at most that long."""
         if len(audio) < self._least or self._small:
-            self._small += audio
-            if len(self._small) < self._least:
-                if self._flush_timer is None:
-                    loop = asyncio.get_running_loop()
-                    self._flush_timer = loop.call_later(_MIN_APPEND_MS / 1000, self.flush_audio)
-                return None
-            return self.flush_audio()
+            return self._join(audio)
         return self._write_audio(audio)
+
+    def _join(self, audio: bytes) -> Awaitable[None] | None:
+        small, held = self._small, None
+        small += audio
+        if len(small) >= self._least:
+            piece = bytes(small[: self._most])
+            del small[: self._most]
+            held = self._write_audio(piece)
+        if not small:
+            self._stop_timer()
+        elif self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(_MIN_APPEND_MS / 1000, self.flush_audio)
+        return held
 
     def flush_audio(self) -> Awaitable[None] | None:
         """Send what waits to be joined."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
+        self._stop_timer()
         audio = bytes(self._small)
         self._small.clear()
         return self._write_audio(audio) if audio else None
@@ -328,24 +348,26 @@ class Link:
                 self.protocol.abandon(request_id)
 
     async def reply_ended(self) -> None:
-        """Wait until a reply ends."""
-        self._replies.clear()
-        await self._replies.wait()
+        """Wait until no reply of the conversation is running."""
+        while self.protocol.active_response is not None:
+            self._replies.clear()
+            await self._replies.wait()
 
     def end(self) -> None:
         """The session is over: nothing more is sent."""
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
+        self._stop_timer()
         if self._trace is not None:
             self._trace.close()
             self._trace = None
 
+    def _stop_timer(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+
 
 def _not_ready(cause: ConnectionLostError) -> ConnectError:
-    return ConnectError(
-        f"the service closed the connection before the session was ready: {cause}",
-        code=cause.code,
-        close_code=cause.close_code,
-        retryable=cause.retryable,
-    )
+    text = f"the service closed the connection before the session was ready: {cause}"
+    if cause.close_code == _REFUSED_KEY:
+        return AuthenticationError(f"{text}; check the API key", close_code=cause.close_code)
+    return ConnectError(text, code=cause.code, close_code=cause.close_code, retryable=cause.retryable)

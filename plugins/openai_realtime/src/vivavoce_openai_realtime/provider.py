@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from vivavoce import hookimpl
-from vivavoce.errors import ConnectError, ProviderError
+from vivavoce.errors import ConfigError, ConnectError, NotConnectedError, ProviderError
 from vivavoce.items import Interruption
 from vivavoce.provider import Context
 from vivavoce.trace import open_trace
@@ -31,6 +31,8 @@ _INTRODUCTION = 3.0
 """Seconds to wait for `session.created`: some services introduce the session only after our `session.update`."""
 _ITEM_ACK = 5.0
 """Seconds to wait for an item's acknowledgement, which some services never send. A refusal still arrives as an error."""
+_LEAVE = 2.0
+"""Seconds the service has to answer the close."""
 _ACTIVE = "conversation_already_has_active_response"
 
 
@@ -88,7 +90,7 @@ class OpenAIRealtimeProvider:
             timer.cancel()
         wanted = shapes.session_config(context.session, dialect, model)
         try:
-            await link.request(link.protocol.send_session(wanted))
+            await link.request(_queued(link.protocol.send_session, wanted))
         except ProviderError as refused:
             raise ConnectError(
                 f"the service refused the session's configuration: {refused} (param {refused.param})",
@@ -97,12 +99,18 @@ class OpenAIRealtimeProvider:
             ) from refused
 
     async def _replay(self, link: Link, context: Context) -> None:
-        """The conversation so far, as items; the last acknowledgement stands for all."""
+        """The conversation so far, as items; the last acknowledgement stands for all.
+
+        An item that the service does not take is reported, and the session goes on without it.
+        """
         items = [shaped for entry in context.session.history if (shaped := shapes.item(entry)) is not None]
         for shaped in items[:-1]:
             link.protocol.send_item(_named(shaped))
         if items:
-            await self._item(link, items[-1])
+            try:
+                await self._item(link, items[-1])
+            except ProviderError as refused:
+                context.emit(refused)
 
     @hookimpl
     def send(self, context: Context, audio: bytes) -> Awaitable[None] | None:
@@ -110,26 +118,26 @@ class OpenAIRealtimeProvider:
 
     @hookimpl
     async def answer(self, context: Context, options: Mapping[str, Any]) -> str:
-        link = self._linked()
+        link = self._linked(context)
         params = shapes.reply_options(options)
+        out_of_band = params.get("conversation") == "none"
+        unknown = 0
         while True:
+            if not out_of_band:
+                await link.reply_ended()
             try:
-                started = await link.request(link.protocol.send_response(params))
-            except ValueError as busy:
-                # The service has begun a reply of its own meanwhile: ours comes after it.
-                if isinstance(busy, ProviderError) or link.protocol.active_response is None:
-                    raise
-                await link.reply_ended()
+                started = await link.request(_queued(link.protocol.send_response, params))
             except ProviderError as refused:
-                if refused.code != _ACTIVE:
+                # The service began a reply of its own while ours was on its way: ours comes after it.
+                if refused.code != _ACTIVE or out_of_band or unknown > 1:
                     raise
-                await link.reply_ended()
+                unknown += link.protocol.active_response is None
             else:
                 return str(started.response_id)
 
     @hookimpl
     async def interrupt(self, context: Context, interruption: Interruption) -> None:
-        link = self._linked()
+        link = self._linked(context)
         if interruption.cancel:
             link.protocol.send_cancel(interruption.response_id)
         for cut in interruption.cuts:
@@ -141,25 +149,26 @@ class OpenAIRealtimeProvider:
 
     @hookimpl
     async def commit_input(self, context: Context) -> None:
-        link = self._linked()
+        link = self._linked(context)
         await link.request(link.protocol.send_commit())
 
     @hookimpl
     async def clear_input(self, context: Context) -> None:
-        link = self._linked()
+        link = self._linked(context)
         await link.request(link.protocol.send_clear())
 
     @hookimpl
     async def send_text(self, context: Context, text: str, role: str) -> None:
         kind = "output_text" if role == "assistant" else "input_text"
         await self._item(
-            self._linked(), {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+            self._linked(context),
+            {"type": "message", "role": role, "content": [{"type": kind, "text": text}]},
         )
 
     @hookimpl
     async def return_tool_result(self, context: Context, call_id: str, output: str) -> None:
         await self._item(
-            self._linked(), {"type": "function_call_output", "call_id": call_id, "output": output}
+            self._linked(context), {"type": "function_call_output", "call_id": call_id, "output": output}
         )
 
     async def _item(self, link: Link, item: Mapping[str, Any]) -> None:
@@ -171,13 +180,14 @@ class OpenAIRealtimeProvider:
 
     @hookimpl
     async def update_config(self, context: Context, changes: Mapping[str, Any]) -> None:
-        link = self._linked()
-        await link.request(link.protocol.send_session(shapes.session_changes(changes, context.session)))
+        link = self._linked(context)
+        wanted = shapes.session_changes(changes, context.session)
+        await link.request(_queued(link.protocol.send_session, wanted))
 
     @hookimpl
     async def send_event(self, context: Context, type: str, fields: Mapping[str, Any]) -> None:
-        link = self._linked()
-        link.protocol.send_event(type, **fields)
+        link = self._linked(context)
+        _queued(link.protocol.send_event, type, **fields)
         await link.flush()
 
     @hookimpl
@@ -197,15 +207,28 @@ class OpenAIRealtimeProvider:
 
     @hookimpl
     async def close(self, context: Context, reason: str) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.end()
-            if link.transport is not None:
-                await link.transport.close()
+        link = self._link
+        if link is None or link.context is not context:
+            return  # of a session that is not the one that is closing
+        self._link = None
+        link.end()
+        if link.transport is not None:
+            # A connection that is gone is not taken leave of: a lazy peer would hold up the reconnect.
+            await link.transport.close(timeout=0 if link.lost else _LEAVE)
 
-    def _linked(self) -> Link:
-        assert self._link is not None, "the core calls this hook in an open session only"
-        return self._link
+    def _linked(self, context: Context) -> Link:
+        link = self._link
+        if link is None or link.context is not context or link.lost:
+            raise NotConnectedError("the session has ended: `await voice.connect()` first")
+        return link
+
+
+def _queued(verb: Callable[..., str], *args: Any, **fields: Any) -> str:
+    """Have the protocol queue a request. What cannot be written as JSON is the app's mistake, and nothing is sent."""
+    try:
+        return verb(*args, **fields)
+    except ValueError as bad:
+        raise ConfigError(str(bad), provider="openai-realtime") from bad
 
 
 def _named(item: Mapping[str, Any]) -> dict[str, Any]:

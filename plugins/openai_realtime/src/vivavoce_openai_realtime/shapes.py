@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vivavoce.audio import PCM16_24K, AudioFormat
@@ -181,12 +181,21 @@ def reply_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
         params["tool_choice"] = {"type": "function", "name": choice}
     if "input" in params:
-        params["input"] = [_input(entry) for entry in params["input"]]
+        params["input"] = _input(params["input"])
     return params
 
 
-def _input(entry: Any) -> Any:
-    return item(entry) if isinstance(entry, Item) else entry
+def _input(entries: Iterable[Any]) -> list[Mapping[str, Any]]:
+    """The items a reply is given: the core's, or the service's own mappings. Those that say nothing are left out."""
+    shaped = [item(entry) if isinstance(entry, Item) else entry for entry in entries]
+    for entry in shaped:
+        if entry is not None and not isinstance(entry, Mapping):
+            raise ConfigError(
+                f"input holds {entry!r}: give Items, or mappings such as the service takes",
+                option="input",
+                provider="openai-realtime",
+            )
+    return [entry for entry in shaped if entry is not None]
 
 
 def usage(raw: object, response_id: str | None = None) -> Usage | None:
