@@ -39,6 +39,7 @@ __all__ = [
     "listen",
     "listener",
     "request",
+    "return_tool_result",
     "send_all",
     "send_text",
     "speak",
@@ -214,6 +215,13 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
         go_on=go_on,
         spawn=runtime.spawn,
     )
+
+
+async def return_tool_result(runtime: Runtime, live: Live, call_id: str, output: str) -> None:
+    """The output of a tool call that the app runs."""
+    if runtime.tools is None or live is not runtime.live:
+        raise runtime.not_connected("return_tool_result")
+    await runtime.tools.take_result(call_id, output)
 
 
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:

@@ -28,7 +28,9 @@ class Tool(msgspec.Struct, frozen=True):
     """A function the model may call.
 
     `parameters` is a JSON schema of type object; `execute` takes the arguments by name and returns, plain or async,
-    any value that JSON can carry (a `str` is passed on as it is). `timeout` is in seconds.
+    any value that JSON can carry (a `str` is passed on as it is). `timeout` is in seconds. Without `execute` the app
+    runs the calls itself: it hears `tool-call-start`, gives the output by `voice.return_tool_result()`, and asks for
+    the continuation by `voice.answer()`; the arguments are then not checked.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Tool(msgspec.Struct, frozen=True):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as before it became a tool."""
+        if self.execute is None:
+            raise TypeError(f"tool {self.name!r} has no function of its own: the app runs its calls")
         return self.execute(*args, **kwargs)
 
     def read_arguments(self, raw: str | bytes | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ _NEEDS: dict[str, frozenset[str]] = {
     "commit_input": frozenset({"turns"}),
     "clear_input": frozenset({"turns"}),
     "add_tools": frozenset({"tools"}),
+    "return_tool_result": frozenset({"tools"}),
     "add_instructions": frozenset({"realtime"}),
     "speak": frozenset({"speak"}),
     "get_speakers": frozenset({"speak"}),
@@ -341,6 +342,12 @@ class Voice(Listening):
         names = {tool.name for tool in new}
         kept = tuple(tool for tool in self._runtime.wanted.tools if tool.name not in names)
         await self._update({"tools": kept + new})
+
+    async def return_tool_result(self, call_id: str, output: str) -> None:
+        """Give the output of a call of a `Tool` without `execute`. It asks for no reply: see `answer`. Raises
+        `ConfigError` if no such call waits for one."""
+        if not self._unsupported("return_tool_result", call_id, output):
+            await requests.return_tool_result(self._runtime, await self._live("return_tool_result"), call_id, output)
 
     async def add_instructions(self, text: str) -> None:
         """Set the instructions of the session. Resolves when acknowledged."""
