@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from importlib.resources import files
@@ -31,6 +32,7 @@ __all__ = ["Gateway", "create_app"]
 logger = logging.getLogger("vivavoce.gateway")
 
 _SECRET_BODY = 256 * 1024
+_LAST_SECONDS = 5.0
 
 
 class _SocketChannel:
@@ -73,6 +75,8 @@ class Gateway:
         self.metrics = Metrics()
         self.sessions: set[ClientSession] = set()
         self.draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def drain(self) -> None:
         """No new sessions; the running ones go on."""
@@ -81,15 +85,15 @@ class Gateway:
     async def drained(self, seconds: float) -> None:
         """Wait until the running sessions have ended; after `seconds`, end them."""
         self.drain()
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + seconds
-        while self.sessions and loop.time() < limit:
-            await asyncio.sleep(0.05)
+        await self._until_empty(seconds)
         for session in tuple(self.sessions):
             session.drain()
-        limit = loop.time() + 5
-        while self.sessions and loop.time() < limit:
-            await asyncio.sleep(0.02)
+        await self._until_empty(_LAST_SECONDS)
+
+    async def _until_empty(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
 
     # WebSocket.
 
@@ -166,6 +170,7 @@ class Gateway:
             return
         extra = {"session": session.id, "provider": provider, "model": opening.model}
         self.sessions.add(session)
+        self._empty.clear()
         self.metrics.open.labels(provider).inc()
         logger.info("session opened", extra=extra)
         how = "error"
@@ -173,6 +178,8 @@ class Gateway:
             how = await session.run()
         finally:
             self.sessions.discard(session)
+            if not self.sessions:
+                self._empty.set()
             self.metrics.open.labels(provider).dec()
             self.metrics.sessions.labels(provider, how).inc()
             logger.info("session ended", extra={**extra, "end": how})

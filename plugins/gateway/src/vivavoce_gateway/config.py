@@ -90,18 +90,20 @@ class Route:
 
 def _keys(values: Any) -> tuple[str, ...]:
     """Keys as given; `env:NAME` is read from the environment."""
-    found = []
-    for value in [values] if isinstance(values, str) else values:
-        if not isinstance(value, str) or not value:
-            raise ConfigError("a key of the gateway is not text", option="keys")
-        if value.startswith("env:"):
-            name = value.removeprefix("env:")
-            value = os.environ.get(name, "").strip()
-            if not value:
-                raise ConfigError(f"the environment variable {name} holds no key", option="keys")
-        remember_secret(value)
-        found.append(value)
-    return tuple(found)
+    return tuple(_key(value) for value in ([values] if isinstance(values, str) else values))
+
+
+def _key(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError("a key of the gateway is not text", option="keys")
+    key = value
+    if value.startswith("env:"):
+        name = value.removeprefix("env:")
+        key = os.environ.get(name, "").strip()
+        if not key:
+            raise ConfigError(f"the environment variable {name} holds no key", option="keys")
+    remember_secret(key)
+    return key
 
 
 @attrs.frozen(kw_only=True)
@@ -151,7 +153,8 @@ class GatewayConfig:
             _refuse_unknown(values["limits"], Limits, "limits")
             values["limits"] = Limits(**values["limits"])
         values["models"] = {name: _route(name, entry) for name, entry in values.get("models", {}).items()}
-        return _build(cls, values)
+        built: GatewayConfig = _build(cls, values)
+        return built
 
 
 def _route(name: str, entry: Any) -> Route:

@@ -20,6 +20,7 @@ from vivavoce.events import (
     Speaking,
     SpeakingDone,
     ToolCallStart,
+    Usage,
     Writing,
 )
 from vivavoce_openai_realtime.protocol import ServerProtocol
@@ -99,6 +100,7 @@ class Replies:
         self._stop = stop
         self._finished = finished
         self._first_audio = first_audio
+        self._usage = Usage()  # told beside the replies: it is that of the next one to end
         self._expected: deque[Reply] = deque()
         self._by_provider: OrderedDict[str | None, Reply] = OrderedDict()
         self._by_id: OrderedDict[str, Reply] = OrderedDict()
@@ -111,6 +113,7 @@ class Replies:
             Writing: self._writing,
             ToolCallStart: self._tool_call,
             ResponseDone: self._done,
+            Usage: self._used,
         }
 
     def take(self, event: Event) -> bool:
@@ -269,6 +272,9 @@ class Replies:
         self._flush(reply)
         self._finish(reply, event.status, reason, error=error, usage=event.usage)
 
+    def _used(self, event: Usage) -> None:
+        self._usage = self._usage + event
+
     # Telling it.
 
     def _open(self, reply: Reply, item_id: str | None, *, spoken: bool | None) -> bool:
@@ -301,7 +307,8 @@ class Replies:
         self, reply: Reply, status: str, reason: str | None = None, *, error: Any = None, usage: Any = None
     ) -> None:
         reply.done = True
-        shown = shapes.usage_of(usage, reply.sent_ms)
+        shown = shapes.usage_of(self._usage + usage if usage is not None else self._usage, reply.sent_ms)
+        self._usage = Usage()
         self._protocol.finish_response(status, reason, error=error, usage=shown, response_id=reply.id)
         self._finished(reply, status)
 

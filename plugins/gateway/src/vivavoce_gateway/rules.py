@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vivavoce_openai_realtime.protocol import Fault, client_events as wire, shaping
+from vivavoce_openai_realtime.protocol import Fault, shaping
+from vivavoce_openai_realtime.protocol import client_events as wire
 from vivavoce_openai_realtime.protocol.values import given
 
 from vivavoce_gateway.backend import Backend
@@ -85,9 +86,9 @@ class Rules:
                 "item_limit_exceeded", f"A session takes at most {self._max_items} items of its client."
             )
         self._content([event.item], "item", indexed=False)
-        if event.item.get("type") == "message" and not self._provider.can("text"):
-            if any(part.get("type") != "input_audio" for part in _parts(event.item)):
-                raise _cannot("take text", "item.content")
+        written = any(part.get("type") != "input_audio" for part in _parts(event.item))
+        if event.item.get("type") == "message" and written and not self._provider.can("text"):
+            raise _cannot("take text", "item.content")
         self._items_left -= 1
 
     def _turns(self, event: wire.InputAudioBufferCommit) -> None:

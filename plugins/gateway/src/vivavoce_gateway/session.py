@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
@@ -17,19 +17,19 @@ from uuid import uuid4
 import attrs
 from vivavoce import ConfigError, VoiceError
 from vivavoce.events import Closed, Event
-from vivavoce.items import Item
-from vivavoce_openai_realtime.protocol import Fault, ServerProtocol, client_events as wire, shaping
+from vivavoce_openai_realtime.protocol import Fault, ServerProtocol, shaping
+from vivavoce_openai_realtime.protocol import client_events as wire
 from vivavoce_openai_realtime.protocol.codec import b64decode
 from vivavoce_openai_realtime.protocol.values import given
 
 from vivavoce_gateway import shapes
+from vivavoce_gateway.assistantturns import AssistantTurns
 from vivavoce_gateway.backend import Backend
 from vivavoce_gateway.config import GatewayConfig, Route
 from vivavoce_gateway.jobs import Jobs
 from vivavoce_gateway.limits import Bucket
 from vivavoce_gateway.metrics import Metrics
 from vivavoce_gateway.outbox import Outbox
-from vivavoce_gateway.replies import Replies, Reply
 from vivavoce_gateway.rules import Rules
 from vivavoce_gateway.userturns import UserTurns
 
@@ -75,7 +75,7 @@ class ClientSession:
         self._limits = config.limits
         self._opening = opening
         self._channel = channel
-        self._metrics = metrics
+        self.metrics = metrics
         self._rules = Rules(opening.kind, config.limits.items)
         self.protocol = ServerProtocol(
             model=opening.model,
@@ -83,44 +83,47 @@ class ClientSession:
             beta=opening.beta,
             expires_at=int(time.time() + self._limits.session_seconds),
             new_id=self.new_id,
-            stored_audio=lambda item_id: self._user.stored(item_id),
+            stored_audio=self._stored_audio,
             check=self._rules.check,
         )
         self.backend = self._rules.backend = Backend(
             opening.route, voices=config.voices, take=self._take, failed=self._failed, ended=self._ended
         )
         self.jobs = Jobs(self._job_failed)
-        self.replies = Replies(
-            self.protocol,
-            source=lambda: self.backend.voice.output_format,
-            stop=self._stop_provider,
-            finished=self._reply_finished,
-            first_audio=self._reply_speaks,
-        )
+        self.assistant = AssistantTurns(self)
+        self._user: UserTurns | None = None  # once the provider has told its formats
         self._outbox = Outbox(
             channel.send, bound=self._limits.unsent_bytes, deadline=self._limits.send_seconds, slow=self._slow
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
-        self._turn_ended_at: float | None = None
         self._applied: dict[str, Any] = {}
         self._calls: set[str] = set()
         self._handlers: dict[type, Callable[[Any], Coroutine[Any, Any, None]]] = {
             wire.SessionUpdate: self._settings_changed,
             wire.TranscriptionSessionUpdate: self._settings_changed,
             wire.InputAudioBufferAppend: self._append,
-            wire.InputAudioBufferCommit: lambda event: self._user.commit(),
-            wire.InputAudioBufferClear: lambda event: self._user.clear(),
+            wire.InputAudioBufferCommit: lambda event: self.user.commit(),
+            wire.InputAudioBufferClear: lambda event: self.user.clear(),
             wire.ConversationItemCreate: self._item_created,
-            wire.ConversationItemTruncate: self._truncated,
-            wire.ResponseCreate: self._respond,
-            wire.ResponseCancel: self._cancel,
+            wire.ConversationItemTruncate: self.assistant.truncated,
+            wire.ResponseCreate: self.assistant.respond,
+            wire.ResponseCancel: self.assistant.cancel,
         }
 
     @property
     def id(self) -> str:
         """The session's id, as the client knows it."""
         return str(self.protocol.session["id"])
+
+    @property
+    def user(self) -> UserTurns:
+        """The user's side, once the session is open."""
+        assert self._user is not None, "the provider is connected first"
+        return self._user
+
+    def _stored_audio(self, item_id: str) -> bytes | None:
+        return self.user.stored(item_id)
 
     def new_id(self, prefix: str) -> str:
         """An id for whatever needs one."""
@@ -144,7 +147,7 @@ class ClientSession:
         finally:
             for timer in self._timers:
                 timer.cancel()
-            if hasattr(self, "_user"):
+            if self._user is not None:
                 self._user.quiet()
             for task in self._tasks:
                 task.cancel()
@@ -156,13 +159,14 @@ class ClientSession:
         if not await self._open():
             await self._goodbye()
             return self._ending.result()[2]
-        self._metrics.connect.observe(time.monotonic() - began)
+        self.metrics.connect.observe(time.monotonic() - began)
         self._timers.append(asyncio.get_running_loop().call_later(self._limits.session_seconds, self.expire))
         self._watch_idle()
         self.spawn(self.jobs.run())
         reading = asyncio.create_task(self._read())
         try:
-            await asyncio.wait({reading, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {reading, self._ending}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not self._ending.done():
                 reading.result()
                 return "client"
@@ -194,7 +198,7 @@ class ClientSession:
     def _preset(self, settings: Mapping[str, Any]) -> None:
         self._rules.settings(settings)
         self.protocol.session = shaping.deep_merge(self.protocol.session, settings)
-        self._user.configure()
+        self.user.configure()
 
     async def _goodbye(self) -> None:
         code, reason, _ = self._ending.result()
@@ -254,7 +258,11 @@ class ClientSession:
             self._failed(failed)
             return
         logger.error("a session failed", exc_info=failed, extra=self._extra())
-        self._error(Fault("server_error", "The gateway failed at this.", type="server_error"))
+        self.tell(Fault("server_error", "The gateway failed at this.", type="server_error"))
+
+    def log(self, message: str, **more: object) -> None:
+        """A line of the log, with this session's names."""
+        logger.info(message, extra=self._extra(**more))
 
     def _extra(self, **more: object) -> dict[str, object]:
         return {
@@ -287,7 +295,7 @@ class ClientSession:
         try:
             await handler(event)
         except Fault as fault:
-            self._error(fault, given(event.event_id))
+            self.tell(fault, given(event.event_id))
         except VoiceError as failed:
             self._failed(failed)
 
@@ -295,20 +303,21 @@ class ClientSession:
         """Send what the protocol has to say."""
         self._outbox.put(self.protocol.data_to_send())
 
-    def _error(self, fault: Fault, event_id: str | None = None) -> None:
-        self._metrics.errors.labels(fault.code).inc()
+    def tell(self, fault: Fault, event_id: str | None = None) -> None:
+        """An `error` event, of which the session does not end."""
+        self.metrics.errors.labels(fault.code).inc()
         self.protocol.error(fault, event_id)
         self.flush()
 
     async def _append(self, event: wire.InputAudioBufferAppend) -> None:
         seconds = self.protocol.input_format.milliseconds(len(event.audio)) / 1000
-        self._metrics.audio.labels("in").inc(seconds)
+        self.metrics.audio.labels("in").inc(seconds)
         if (wait := self._audio_bucket.wait(seconds, self._last_sign)) > 0:
             await asyncio.sleep(wait)
-        await self._user.append(event.audio)
+        await self.user.append(event.audio)
 
     async def _settings_changed(self, event: wire.SessionUpdate | wire.TranscriptionSessionUpdate) -> None:
-        self._user.configure()
+        self.user.configure()
         await self._apply()
 
     async def _apply(self) -> None:
@@ -346,7 +355,7 @@ class ClientSession:
                     audio = b64decode(part["audio"])
                 except ValueError:
                     raise Fault("invalid_value", "Invalid value: expected base64.", "item.content") from None
-                await self._user.add_spoken(item.get("id") or self.protocol.conversation.last() or "", audio)
+                await self.user.add_spoken(item.get("id") or self.protocol.conversation.last() or "", audio)
         text = shapes.message_text({"content": [p for p in item["content"] if p["type"] != "input_audio"]})
         if text:
             await self.jobs.put(partial(voice.send_text, text, role=item["role"]))
@@ -356,109 +365,7 @@ class ClientSession:
             await self.backend.voice.return_tool_result(call_id, output)
         except ConfigError:
             # The core has answered it: the model called a function that is not there.
-            logger.info("a tool call had its output already", extra=self._extra())
-
-    async def _truncated(self, event: wire.ConversationItemTruncate) -> None:
-        reply, provider_item = self.replies.items.get(event.item_id, (None, ""))
-        if reply is not None and self.protocol.active_response is None and self.backend.can("interrupt"):
-            self.spawn(
-                self.backend.voice.interrupt(item_id=provider_item or None, played_ms=event.audio_end_ms)
-            )
-
-    # Responses.
-
-    async def _respond(self, event: wire.ResponseCreate) -> None:
-        params = given(event.response) or {}
-        if self.protocol.beta:
-            params, _ = shaping.response_to_ga(params)
-        items = self._input(params["input"]) if params.get("input") is not None else None
-        options = shapes.reply_options(self.protocol.session, params, items)
-        self._turn_ended_at = self._turn_ended_at or asyncio.get_running_loop().time()
-        await self._ask(self.replies.begin(event, params), options)
-
-    def _input(self, items: Sequence[Mapping[str, Any]]) -> list[Item]:
-        found = []
-        for index, item in enumerate(items):
-            if item.get("type") == "item_reference":
-                known = self.protocol.conversation.get(str(item.get("id")))
-                if known is None:
-                    text = f"The item with id '{item.get('id')}' does not exist."
-                    raise Fault("invalid_value", text, f"response.input[{index}].id")
-                item = known
-            try:
-                made = shapes.history_item(item, self._user.transcripts)
-            except (KeyError, TypeError, VoiceError):
-                raise Fault("invalid_value", "This is no item.", f"response.input[{index}]") from None
-            if made is not None:
-                found.append(made)
-        return found
-
-    async def answer_by_itself(self) -> None:
-        """The user's turn is over: answer it, unless a response is under way."""
-        if self.protocol.session["type"] != "realtime":
-            return
-        if self.protocol.active_response is not None:
-            message = f"Conversation already has an active response in progress: {self.protocol.active_response}. Wait until the response is finished before creating a new one."
-            self._error(Fault("conversation_already_has_active_response", message))
-            return
-        await self._ask(self.replies.begin(None, {}), shapes.reply_options(self.protocol.session, {}, None))
-
-    async def _ask(self, reply: Reply, options: Mapping[str, Any]) -> None:
-        self._user.quiet()
-        self.flush()
-        await self.jobs.put(partial(self._answer, reply, options))
-
-    async def _answer(self, reply: Reply, options: Mapping[str, Any]) -> None:
-        if reply.dead:
-            return
-        self.replies.expect(reply)
-        try:
-            await self.backend.voice.answer(**options)
-        except VoiceError as refused:
-            logger.info(
-                "a reply was refused", extra=self._extra(error=type(refused).__name__, code=refused.code)
-            )
-            self.replies.fail(reply, refused)
-        finally:
-            self.replies.forget(reply)
-            self.flush()
-
-    async def _cancel(self, event: wire.ResponseCancel) -> None:
-        reply = self.replies.get(given(event.response_id) or self.protocol.active_response)
-        if reply is not None:
-            self._stop(reply, "client_cancelled")
-
-    def barge_in(self) -> None:
-        """The user speaks: the reply in the conversation ends."""
-        if (reply := self.replies.active) is not None:
-            self._stop(reply, "turn_detected")
-
-    def _stop(self, reply: Reply, reason: str) -> None:
-        self.replies.cancel(reply, reason)
-        if reply.began:
-            self._stop_provider(reply)
-
-    def _stop_provider(self, reply: Reply) -> None:
-        """Stop the provider's part of a reply, and cut its memory to what can have been heard."""
-        if not reply.out_of_band and self.backend.can("interrupt"):
-            heard = reply.heard_ms(asyncio.get_running_loop().time())
-            self.spawn(self.backend.voice.interrupt(played_ms=heard))
-
-    def turn_ended(self) -> None:
-        """The user's turn is over: the time to the reply's first audio counts from here."""
-        self._turn_ended_at = asyncio.get_running_loop().time()
-
-    def _reply_speaks(self, reply: Reply) -> None:
-        if self._turn_ended_at is not None and reply.spoken_at is not None:
-            self._metrics.latency.observe(reply.spoken_at - self._turn_ended_at)
-            self._turn_ended_at = None
-
-    def _reply_finished(self, reply: Reply, status: str) -> None:
-        self._turn_ended_at = None
-        self._metrics.responses.labels(status).inc()
-        self._metrics.audio.labels("out").inc(reply.sent_ms / 1000)
-        now = asyncio.get_running_loop().time()
-        self._user.quiet_for((reply.sent_ms - reply.heard_ms(now)) / 1000)
+            self.log("a tool call had its output already")
 
     # The provider.
 
@@ -470,21 +377,19 @@ class ClientSession:
             await self.jobs.put(partial(self.backend.voice.send, pcm))
 
     def _take(self, event: Event | VoiceError) -> None:
-        if not hasattr(self, "_user"):
-            return  # of the connect
-        if isinstance(event, VoiceError):
-            return  # comes as the voice's `error`
+        if self._user is None or isinstance(event, VoiceError):
+            return  # of the connect; errors come as the voice's `error`
         call_id = getattr(event, "call_id", None)
         if call_id is not None:
             self._calls.add(call_id)
-        if not self.replies.take(event):
+        if not self.assistant.take(event):
             self._user.take(event)
         self.flush()
 
     def _failed(self, error: VoiceError) -> None:
         code, message = shapes.error_of(error)
         logger.warning("the provider failed", extra=self._extra(error=type(error).__name__, code=code))
-        self._error(Fault(code, message, type="server_error"))
+        self.tell(Fault(code, message, type="server_error"))
 
     def _ended(self, closed: Closed) -> None:
         if not closed.clean:

@@ -80,17 +80,17 @@ class UserTurns:
         self.quiet()
         self._item = self._protocol.speech_started(at_ms)
         if self._turns.get("interrupt_response"):
-            self._session.barge_in()
+            self._session.assistant.barge_in()
         self._session.flush()
 
     async def _ended(self, found: Ended) -> None:
         item_id, self._item = self._item, None
         if item_id is not None:
             self._protocol.speech_stopped(found.at_ms, item_id)
-        self._session.turn_ended()
+        self._session.assistant.turn_ended()
         await self._commit(item_id, self._listening.turn())
         if self._turns.get("create_response"):
-            await self._session.answer_by_itself()
+            await self._session.assistant.by_itself()
 
     async def commit(self) -> None:
         """The client ends the turn by hand."""
@@ -183,7 +183,7 @@ class UserTurns:
             max(0, now - int(self._turns.get("idle_timeout_ms") or 0)), now, item
         )
         self._protocol.commit(item)
-        await self._session.answer_by_itself()
+        await self._session.assistant.by_itself()
 
     # From the provider.
 
@@ -200,12 +200,12 @@ class UserTurns:
         """The provider takes the turns: its speech events are the client's."""
         if isinstance(event, SpeechStarted):
             self._item = self._protocol.speech_started(int(event.at_ms or self._listening.now_ms))
-            self._session.barge_in()
+            self._session.assistant.barge_in()
         elif isinstance(event, SpeechStopped):
             item_id = self._item or self._session.new_id("item")
             self._item = None
             self._protocol.speech_stopped(int(event.at_ms or self._listening.now_ms), item_id)
-            self._session.turn_ended()
+            self._session.assistant.turn_ended()
             self._protocol.commit(item_id)
             self._store(item_id, self._listening.turn())
             self._unmatched.append((item_id, asyncio.get_running_loop().time()))
