@@ -344,7 +344,7 @@ class Voice(Listening):
         await self._update({"tools": kept + new})
 
     async def return_tool_result(self, call_id: str, output: str) -> None:
-        """Give the output of a call of a `Tool` without `execute`. It asks for no reply: see `answer`. Raises
+        """Give the output of a call of a `Tool` with `execute=None`. It asks for no reply: see `answer`. Raises
         `ConfigError` if no such call waits for one."""
         if not self._unsupported("return_tool_result", call_id, output):
             await requests.return_tool_result(self._runtime, await self._live("return_tool_result"), call_id, output)

@@ -161,7 +161,7 @@ def serve(
         access_log=False,
         ws_max_size=config.limits.message_bytes,
         ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws_ping_timeout=60.0,  # a client that is read slowly, because it sends too much, answers late
         ws_per_message_deflate=False,  # audio in base64 compresses badly and costs much
         timeout_graceful_shutdown=10,
         server_header=False,

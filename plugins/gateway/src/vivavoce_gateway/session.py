@@ -305,6 +305,8 @@ class ClientSession:
 
     def tell(self, fault: Fault, event_id: str | None = None) -> None:
         """An `error` event, of which the session does not end."""
+        if self._ending.done():
+            return
         self.metrics.errors.labels(fault.code).inc()
         self.protocol.error(fault, event_id)
         self.flush()
@@ -388,7 +390,7 @@ class ClientSession:
 
     def _failed(self, error: VoiceError) -> None:
         code, message = shapes.error_of(error)
-        logger.warning("the provider failed", extra=self._extra(error=type(error).__name__, code=code))
+        logger.warning("the provider failed", exc_info=error if logger.isEnabledFor(logging.DEBUG) else None, extra=self._extra(error=type(error).__name__, code=code))
         self.tell(Fault(code, message, type="server_error"))
 
     def _ended(self, closed: Closed) -> None:

@@ -34,13 +34,9 @@ def audio_format(wire: WireFormat) -> AudioFormat:
 
 def tools_of(tools: Iterable[Mapping[str, Any]]) -> list[Tool]:
     """The client's functions, as tools that it runs itself."""
+    nothing = {"type": "object", "properties": {}}
     return [
-        Tool(
-            tool["name"],
-            tool.get("description") or "",
-            tool.get("parameters") or {"type": "object", "properties": {}},
-        )
-        for tool in tools
+        Tool(tool["name"], tool.get("description") or "", tool.get("parameters") or nothing, None) for tool in tools
     ]
 
 
