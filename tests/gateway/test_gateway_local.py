@@ -6,16 +6,15 @@ import asyncio
 import base64
 import importlib.util
 import json
-import wave
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from gateways import Client
 from openai import AsyncOpenAI
+from recordings import FRAME, frames, speech
 from vivavoce import Voice, tool
-from vivavoce.audio import PCM16_24K, AudioFormat, Converter
+from vivavoce.audio import PCM16_24K
 from vivavoce_gateway import GatewayConfig
 
 pytestmark = [
@@ -25,21 +24,7 @@ pytestmark = [
         reason="the speech engines are not installed",
     ),
 ]
-AUDIO = Path(__file__).parents[2] / "examples" / "audio"
-FRAME = PCM16_24K.bytes_for(40)
 TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
-
-
-def speech(name: str, *, silence_ms: float = 900) -> bytes:
-    """A recording as PCM16 at 24 kHz, and silence that ends the turn."""
-    with wave.open(str(AUDIO / f"{name}.wav")) as file:
-        converter = Converter(AudioFormat(file.getframerate()), PCM16_24K)
-        audio = converter.feed(file.readframes(file.getnframes())) + converter.flush()
-    return audio + bytes(PCM16_24K.bytes_for(silence_ms))
-
-
-def frames(audio: bytes) -> list[str]:
-    return [base64.b64encode(audio[at : at + FRAME]).decode() for at in range(0, len(audio), FRAME)]
 
 
 async def append(client: Client, audio: bytes) -> None:

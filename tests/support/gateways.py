@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from vivavoce.testing import Reply, ScriptedProvider
 from vivavoce_gateway import GatewayConfig, Route, create_app
 from vivavoce_gateway.app import Gateway
+from vivavoce_gateway.metrics import Metrics
+from vivavoce_gateway.session import ClientSession, Opening
 
 _OFFICIAL: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 DEADLINE = 20.0
@@ -169,3 +171,56 @@ async def start(
     while not server.started:
         await asyncio.sleep(0)
     return Running(app.state.gateway, listening.getsockname()[1], stack)
+
+
+class MemoryChannel:
+    """A client without a socket, for tests on a virtual clock. `stall()`: it reads no more."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self._to_gateway: asyncio.Queue[str | None] = asyncio.Queue()
+        self._reading = asyncio.Event()
+        self._reading.set()
+        self._more = asyncio.Event()
+
+    def say(self, type: str, **fields: Any) -> None:
+        """The client sends an event."""
+        self._to_gateway.put_nowait(json.dumps({"type": type, **fields}))
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self._to_gateway.put_nowait(None)
+
+    def stall(self) -> None:
+        """The client reads no more."""
+        self._reading.clear()
+
+    async def until(self, type: str) -> dict[str, Any]:
+        """Wait for an event of this type; the newest one."""
+        while not any(event["type"] == type for event in self.sent):
+            self._more.clear()
+            await self._more.wait()
+        return next(event for event in reversed(self.sent) if event["type"] == type)
+
+    async def receive(self) -> str | None:
+        return await self._to_gateway.get()
+
+    async def send(self, frame: bytes) -> None:
+        await self._reading.wait()
+        event = json.loads(frame)
+        check_official(event)
+        self.sent.append(event)
+        self._more.set()
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._reading.wait()
+        self.close_code, self.close_reason = code, reason
+
+
+def hold(script: Script, channel: MemoryChannel, **options: Any) -> asyncio.Task[str]:
+    """A session over a memory channel; the task's result is how it ended."""
+    config = script.config(**options)
+    opening = Opening(model="gpt-realtime", route=config.models["gpt-realtime"])
+    return asyncio.create_task(ClientSession(config, opening, channel, Metrics()).run())
