@@ -13,6 +13,8 @@ from vivavoce_gateway.backend import Backend
 
 __all__ = ["Rules"]
 
+_ITEMS = ("message", "function_call", "function_call_output", "item_reference")
+
 
 class Rules:
     """`check` is what `ServerProtocol` asks of every client event. `provider` is set once there is one."""
@@ -118,6 +120,9 @@ class Rules:
             kind = item.get("type") if isinstance(item, Mapping) else None
             if isinstance(kind, str) and kind.startswith("mcp"):
                 raise _cannot("use MCP servers", f"{place}.type")
+            if indexed and kind not in _ITEMS:
+                text = f"Invalid value for '{place}.type': expected {' or '.join(_ITEMS)}."
+                raise Fault("invalid_value", text, f"{place}.type")
             for index, part in enumerate(_parts(item)):
                 if part.get("type") == "input_image":
                     raise _cannot("see images", f"{place}.content[{index}].type")

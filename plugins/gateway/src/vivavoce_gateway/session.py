@@ -167,8 +167,10 @@ class ClientSession:
         try:
             ends: set[asyncio.Future[Any]] = {reading, self._ending}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and (failed := reading.exception()) is not None:
+                logger.error("a session failed", exc_info=failed, extra=self._extra())
+                self._fatal("server_error", "The gateway failed.", "failed")
             if not self._ending.done():
-                reading.result()
                 return "client"
             await self._goodbye()
             return self._ending.result()[2]
