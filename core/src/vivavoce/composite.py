@@ -232,6 +232,9 @@ class CompositeVoice:
         """As `Voice.add_tools`."""
         await self._realtime().add_tools(tools)
 
+    async def return_tool_result(self, call_id: str, output: str) -> None:
+        await self._realtime().return_tool_result(call_id, output)
+
     async def add_instructions(self, text: str) -> None:
         """As `Voice.add_instructions`."""
         await self._realtime().add_instructions(text)

@@ -214,7 +214,9 @@ class Recorder(AudioRecorder):
         fields = plain(payload)
         if isinstance(payload, Speaking):
             fields = {**fields, "audio": measure(payload.audio, self._voice.output_format, at_ms)}
-        self._line("error" if isinstance(payload, VoiceError) else getattr(payload, "type", "speaker"), fields)
+        self._line(
+            "error" if isinstance(payload, VoiceError) else getattr(payload, "type", "speaker"), fields
+        )
         return at_ms
 
     def _line(self, event: str, payload: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "listen",
     "listener",
     "request",
+    "return_tool_result",
     "send_all",
     "send_text",
     "speak",
@@ -230,6 +231,13 @@ async def add_tools(runtime: Runtime, new: tuple[Tool, ...]) -> None:
         names = {tool.name for tool in new}
         kept = tuple(tool for tool in runtime.wanted.tools if tool.name not in names)
         await _update(runtime, {"tools": kept + new})
+
+
+async def return_tool_result(runtime: Runtime, live: Live, call_id: str, output: str) -> None:
+    """The output of a tool call that the app runs."""
+    if runtime.tools is None or live is not runtime.live:
+        raise runtime.not_connected("return_tool_result")
+    await runtime.tools.take_result(call_id, output)
 
 
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:

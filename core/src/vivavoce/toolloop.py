@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from vivavoce.errors import ConfigError
 from vivavoce.events import ToolCallResult, ToolCallStart
 from vivavoce.tools import Tool
 
@@ -50,6 +51,7 @@ class ToolLoop:
         self._seen: dict[str, None] = {}
         self._open: set[str] = set()
         self._running: dict[str, None] = {}  # calls without a result yet, in order
+        self._with_the_app: set[str] = set()
         self._replies: set[str] = set()
         self._done: deque[str] = deque(maxlen=64)  # a call may come behind the end of its reply
         self._owes_continuation = False
@@ -72,8 +74,23 @@ class ToolLoop:
             self._replies.add(call.response_id)
         found, arguments, refused = self._read(call)
         self._deliver(ToolCallStart(call.call_id, call.name, arguments, call.response_id))
-        self._spawn(self._run(call.call_id, found, arguments, refused))
+        if found is not None and found.execute is None:
+            self._with_the_app.add(call.call_id)
+        else:
+            self._spawn(self._run(call.call_id, found, arguments, refused))
         return True
+
+    async def take_result(self, call_id: str, output: str) -> None:
+        """The output of a call that the app runs. Raises `ConfigError` if none with this id waits for one."""
+        if call_id not in self._with_the_app:
+            raise ConfigError(f"no tool call {call_id!r} waits for a result from the app", option="call_id")
+        self._with_the_app.remove(call_id)
+        self._tell(call_id, output, None)
+        try:
+            await self._give_back(call_id, output)
+        finally:
+            self._open.discard(call_id)
+        self._continue_if_due()
 
     def _read(self, call: ToolCallStart) -> tuple[Tool | None, Any, str | None]:
         """The tool that is meant, the arguments as they can be read, and why the call is refused, if it is."""
@@ -81,6 +98,8 @@ class ToolLoop:
         if found is None:
             known = ", ".join(tool.name for tool in self._tools()) or "none"
             return None, _readable(call.arguments), f"there is no tool {call.name!r}; the tools are: {known}"
+        if found.execute is None:
+            return found, _readable(call.arguments), None
         try:
             return found, found.read_arguments(call.arguments), None
         except ValueError as bad:
@@ -142,7 +161,7 @@ async def _execute(tool: Tool, arguments: dict[str, Any]) -> tuple[Any, str]:
             if inspect.iscoroutinefunction(tool.execute):
                 result = await tool.execute(**arguments)
             else:
-                result = await asyncio.to_thread(tool.execute, **arguments)
+                result = await asyncio.to_thread(tool, **arguments)
                 if inspect.isawaitable(result):
                     result = await result
     except TimeoutError:

@@ -28,21 +28,26 @@ class Tool(msgspec.Struct, frozen=True):
     """A function the model may call.
 
     `parameters` is a JSON schema of type object; `execute` takes the arguments by name and returns, plain or async,
-    any value that JSON can carry (a `str` is passed on as it is). `timeout` is in seconds.
+    any value that JSON can carry (a `str` is passed on as it is). `timeout` is in seconds. With `execute=None` the
+    app runs the calls itself: it hears `tool-call-start`, gives the output by `voice.return_tool_result()`, and asks for
+    the continuation by `voice.answer()`; the arguments are then not checked.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = msgspec.field(default_factory=lambda: dict(_EMPTY))
-    execute: Callable[..., Any | Awaitable[Any]] = _missing
+    execute: Callable[..., Any | Awaitable[Any]] | None = _missing
     timeout: float = 30.0
     arguments_type: type[msgspec.Struct] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.match(self.name):
             raise ConfigError(f"tool name {self.name!r}: 1 to 64 letters, digits, _ or -", option="tools")
-        if self.execute is _missing or not callable(self.execute):
-            raise ConfigError(f"tool {self.name!r} has no function: give execute=", option="tools")
+        if self.execute is _missing or not (self.execute is None or callable(self.execute)):
+            raise ConfigError(
+                f"tool {self.name!r} has no function: give execute=, or execute=None if the app runs its calls",
+                option="tools",
+            )
         if self.timeout <= 0:
             raise ConfigError(
                 f"tool {self.name!r}: timeout={self.timeout} is not a positive number of seconds",
@@ -51,6 +56,8 @@ class Tool(msgspec.Struct, frozen=True):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as before it became a tool."""
+        if self.execute is None:
+            raise TypeError(f"tool {self.name!r} has no function of its own: the app runs its calls")
         return self.execute(*args, **kwargs)
 
     def read_arguments(self, raw: str | bytes | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -41,6 +41,7 @@ _NEEDS: dict[str, frozenset[str]] = {
     "commit_input": frozenset({"turns"}),
     "clear_input": frozenset({"turns"}),
     "add_tools": frozenset({"tools"}),
+    "return_tool_result": frozenset({"tools"}),
     "add_instructions": frozenset({"realtime"}),
     "speak": frozenset({"speak"}),
     "get_speakers": frozenset({"speak"}),
@@ -346,6 +347,14 @@ class Voice(Listening):
         if self._unsupported("add_tools", {"tools": ()}):
             return
         await requests.add_tools(self._runtime, as_tools(tools))
+
+    async def return_tool_result(self, call_id: str, output: str) -> None:
+        """Give the output of a call of a `Tool` with `execute=None`. It asks for no reply: see `answer`. Raises
+        `ConfigError` if no such call waits for one."""
+        if not self._unsupported("return_tool_result", call_id, output):
+            await requests.return_tool_result(
+                self._runtime, await self._live("return_tool_result"), call_id, output
+            )
 
     async def add_instructions(self, text: str) -> None:
         """Set the instructions of the session. Resolves when acknowledged."""

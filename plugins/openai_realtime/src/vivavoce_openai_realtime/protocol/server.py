@@ -48,7 +48,8 @@ class ServerProtocol:
     `kind` is `realtime` or `transcription`. `beta`: speak the flat protocol with its names; `None`: when the first
     `session.update` does. `new_id` is given a prefix (`event`, `sess`, `conv`, `item`, `resp`, `call`) and returns an
     id of at most 32 characters that needs no escaping in JSON. `session` is merged over the defaults. `stored_audio`
-    gives the audio of an item for `conversation.item.retrieve`.
+    gives the audio of an item for `conversation.item.retrieve`. `check` raises `Fault` for an event (not an append) that
+    this service refuses, before anything has changed.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class ServerProtocol:
         expires_at: int | None = None,
         new_id: Callable[[str], str] = _random_id,
         stored_audio: Callable[[str], bytes | None] = lambda item_id: None,
+        check: Callable[[wire.ClientEvent], None] = lambda event: None,
     ) -> None:
         self.state = SessionState.CONNECTING
         self.beta = bool(beta)
         self._choose = beta is None
         self._new_id = new_id
         self._stored_audio = stored_audio
+        self._check = check
         self.session = shaping.deep_merge(default_session(model, kind=kind), session or {})
         self.session |= {"id": new_id("sess")}
         if expires_at is not None:
@@ -108,6 +111,7 @@ class ServerProtocol:
             self._reject(frame, event)
             return ()
         try:
+            self._check(event)
             self._handlers[type(event)](event)
         except Fault as fault:
             self.error(fault, given(event.event_id))

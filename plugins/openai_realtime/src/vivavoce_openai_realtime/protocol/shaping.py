@@ -168,6 +168,8 @@ def item_to_flat(item: Mapping[str, Any]) -> JSON:
 
 
 def _with_parts(item: Mapping[str, Any], names: Mapping[str, str]) -> JSON:
+    if not isinstance(item, Mapping):
+        return item  # no item at all: whoever checks it says so
     shaped = dict(item)
     content = shaped.get("content")
     if shaped.get("role") == "assistant" and isinstance(content, list):
