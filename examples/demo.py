@@ -102,7 +102,10 @@ def main() -> int:
         show_times(load(OUT))
         pictures = [draw(OUT, OUT / name) for name in ("timeline.png", "timeline.html")]
     except TimeoutError:
-        print(f"demo: no answer within {ANSWER_WITHIN_S} s; `vivavoce doctor {provider}` may say why", file=sys.stderr)
+        print(
+            f"demo: no answer within {ANSWER_WITHIN_S} s; `vivavoce doctor {provider}` may say why",
+            file=sys.stderr,
+        )
         return 1
     except vivavoce.VoiceError as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -112,7 +115,9 @@ def main() -> int:
         print(f"  {path.relative_to(HERE.parent)}")
     print("\nThe same with another provider, and with your own recording:")
     print("  pip install vivavoce-openai-realtime")
-    print("  OPENAI_API_KEY=... vivavoce talk --provider openai-realtime --in question.wav --record first-talk")
+    print(
+        "  OPENAI_API_KEY=... vivavoce talk --provider openai-realtime --in question.wav --record first-talk"
+    )
     return 0
 
 

@@ -21,6 +21,8 @@ __all__ = ["DEADLINE_S", "Probe", "probe"]
 
 DEADLINE_S = 10.0
 """Seconds that one import may take."""
+_START_S = 60.0
+"""... and that Python and the core may take to start, before the first one."""
 
 
 class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,13 +46,13 @@ def probe(
     found: dict[str, Probe] = {}
     left = list(names)
     while left:
-        for result in _one_worker(left, group, deadline):
+        for result in _one_worker(tuple(left), group, deadline):
             found[result.name] = result
             left.remove(result.name)
     return found
 
 
-def _one_worker(names: list[str], group: str, deadline: float) -> Iterable[Probe]:
+def _one_worker(names: tuple[str, ...], group: str, deadline: float) -> Iterable[Probe]:
     command = [sys.executable, "-m", __name__, group, *names]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
@@ -58,6 +60,11 @@ def _one_worker(names: list[str], group: str, deadline: float) -> Iterable[Probe
     ) as worker:
         assert worker.stdout is not None
         try:
+            if not _line(worker.stdout.fileno(), time.monotonic() + _START_S):
+                yield Probe(
+                    names[0], error="no process could be started to import it: see `python -m vivavoce`"
+                )
+                return
             for name in names:
                 line = _line(worker.stdout.fileno(), time.monotonic() + deadline)
                 if line is None:
@@ -90,6 +97,10 @@ def _work(group: str, names: list[str]) -> None:
     """The worker: stdout is kept for the answers, whatever a plugin prints."""
     out = os.dup(1)
     os.dup2(2, 1)
+    from vivavoce import registry
+
+    registry.entries(group)
+    os.write(out, b"ready\n")
     for name in names:
         os.write(out, msgspec.json.encode(_load(name, group)) + b"\n")
 

@@ -1,0 +1,117 @@
+"""`vivavoce` itself: help, version, completion, commands of plugins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from installed import install
+from vivavoce.cli import main
+
+COMMANDS = ["talk", "plot", "providers", "doctor", "completion"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of installed distributions."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_help_lists_commands_and_where_others_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` has each command of its own, and the package of each that is not installed."""
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+    assert "vivavoce-gateway" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`vivavoce COMMAND --help` explains it."""
+    assert main([command, "--help"]) == 0
+    assert f"vivavoce {command}" in capsys.readouterr().out
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the version of vivavoce and of Python."""
+    assert main(["--version"]) == 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert capsys.readouterr().out == f"vivavoce 0.1.0 (Python {python})\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("serve", "vivavoce-gateway"), ("conformance", "vivavoce-conformance"), ("new", "vivavoce-conformance")],
+)
+def test_command_that_is_not_installed_names_its_package(
+    name: str, package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says what to install."""
+    monkeypatch.setattr("vivavoce.registry.entries", lambda group="": ())
+    assert main([name, "--port", "1"]) == 1
+    assert (
+        capsys.readouterr().err == f"vivavoce: {name!r} comes with another package: pip install {package}\n"
+    )
+
+
+def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error is status 2 with the command that was meant."""
+    assert main(["tlak"]) == 2
+    assert capsys.readouterr().err == "vivavoce: no command 'tlak': did you mean 'talk'?\n"
+
+
+def test_command_of_a_plugin_runs(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A click command in the group `vivavoce.commands` is a subcommand; --help does not import it."""
+    source = """
+        import click
+
+        @click.command()
+        def hum():
+            click.echo("mmm")
+    """
+    points = {
+        "vivavoce.commands": {"hum": "humming:hum", "broken": "no_such_module:x", "wrong": "humming:click"}
+    }
+    install(site, "humming", points, {"humming": source})
+    assert main(["--help"]) == 0
+    assert "From humming." in capsys.readouterr().out
+    assert main(["hum"]) == 0
+    assert capsys.readouterr().out == "mmm\n"
+    assert main(["broken"]) == 1
+    assert "cannot be imported: ModuleNotFoundError" in capsys.readouterr().err
+    assert main(["wrong"]) == 1
+    assert "is no click command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_is_for_vivavoce(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script calls vivavoce itself to complete."""
+    assert main(["completion", shell]) == 0
+    assert "_VIVAVOCE_COMPLETE" in capsys.readouterr().out
+
+
+def test_providers_are_completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the shell asks for: the names of installed providers."""
+    monkeypatch.setenv("_VIVAVOCE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "vivavoce talk --provider nu")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().out == "plain,null\n"
+
+
+def test_without_its_extra_one_line_names_it() -> None:
+    """Without click the command says what to install, and no more."""
+    script = (
+        "import importlib.util as u, sys\n"
+        "real = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'click' else real(name, *rest)\n"
+        "from vivavoce.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    expected = 'vivavoce: the command line needs click: pip install "vivavoce[cli]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
