@@ -115,3 +115,18 @@ def test_without_its_extra_one_line_names_it() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     expected = 'vivavoce: the command line needs click: pip install "vivavoce[cli]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_reader_that_leaves_is_no_error() -> None:
+    """`vivavoce providers | head -0` ends quietly."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vivavoce", "completion", "bash"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=20) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -105,21 +106,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a transcript may hold what the terminal cannot show
     try:
         status = cli.main(arguments, prog_name="vivavoce", standalone_mode=False)
-        return status if isinstance(status, int) else 0
-    except click.UsageError as bad:
+    except (click.ClickException, click.Abort, KeyboardInterrupt, VoiceError, Failed, OSError) as bad:
+        return _explain(bad)
+    return status if isinstance(status, int) else 0
+
+
+def _explain(bad: BaseException) -> int:
+    """Say what went wrong, in one line; return the exit status."""
+    if isinstance(bad, click.UsageError):
+        text = bad.format_message().rstrip(".")
         where = bad.ctx.command_path if bad.ctx is not None else "vivavoce"
-        hint = "" if bad.format_message().endswith("?") else f" (see `{where} --help`)"
-        complain(f"{bad.format_message().rstrip('.')}{hint}", where)
+        complain(text if text.endswith("?") else f"{text} (see `{where} --help`)", where)
         return 2
-    except click.ClickException as bad:
+    if isinstance(bad, BrokenPipeError):
+        # Whoever read our output has left: nobody is to be told, and the flush at exit must have somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if is_debugging() and not isinstance(bad, click.ClickException):
+        traceback.print_exception(bad)
+    if isinstance(bad, click.ClickException):
         complain(bad.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        complain("stopped")
-    except BrokenPipeError:
-        # Whoever read our output has left; there is nobody to tell, and nothing to flush into at exit.
-        sys.stdout = io.StringIO()
-    except (VoiceError, Failed, OSError) as bad:
-        if is_debugging():
-            traceback.print_exc()
-        complain(str(bad))
+    else:
+        complain("stopped" if isinstance(bad, (click.Abort, KeyboardInterrupt)) else str(bad))
     return 1

@@ -76,6 +76,7 @@ def times(ms: float) -> str:
 
 
 def headline(timeline: Timeline) -> str:
+    """Whom the conversation was with."""
     return f"Conversation with {timeline.about.get('provider', 'a provider')}"
 
 

@@ -30,6 +30,8 @@ class Said:
 
 @attrs.frozen
 class ToolCall:
+    """A tool call: `end_ms` is `None` when it had no output before the recording ended."""
+
     name: str
     arguments: Any
     start_ms: float
@@ -47,6 +49,7 @@ class Latency:
 
     @property
     def ms(self) -> float:
+        """How long it took."""
         return self.end_ms - self.start_ms
 
 
@@ -75,6 +78,7 @@ class Timeline:
 
     @property
     def audio(self) -> Path:
+        """The file of its sound."""
         file: str = self.about["audio"]["file"]
         return self.directory / file
 
