@@ -16,6 +16,7 @@ __all__ = [
     "complain",
     "console",
     "debug_option",
+    "has_colour",
     "is_debugging",
     "is_live",
     "json_option",
@@ -45,6 +46,11 @@ def complain(text: str, command: str = "vivavoce") -> None:
     """One line on stderr."""
     line = " ".join(text.split())
     click.secho(f"{command}: {line}", err=True, fg="red" if _colour_on_stderr() else None)
+
+
+def has_colour() -> bool:
+    """Whether stdout may be coloured: on a terminal, unless NO_COLOR is set."""
+    return is_live() and not os.environ.get("NO_COLOR")
 
 
 def _colour_on_stderr() -> bool:

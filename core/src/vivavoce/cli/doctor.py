@@ -6,7 +6,7 @@ import click
 
 from vivavoce import __version__, registry
 from vivavoce.cli.checks import Check, check_environment, check_extras, check_plugins, check_python
-from vivavoce.cli.console import complain, debug_option, is_live, json_option, print_json
+from vivavoce.cli.console import complain, debug_option, has_colour, json_option, print_json
 from vivavoce.cli.probe import Probe, probe
 from vivavoce.cli.providers import Listed, list_providers
 
@@ -101,7 +101,7 @@ def _details(result: Probe) -> list[Check]:
 
 
 def _show(sections: dict[str, list[Check]]) -> None:
-    live = is_live()
+    live = has_colour()
     for title, checks in sections.items():
         click.secho(title, bold=live)
         width = max((len(check.what) for check in checks), default=0)
