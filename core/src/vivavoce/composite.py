@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from vivavoce import registry
 from vivavoce.audio import AudioFormat
-from vivavoce.emitter import EventQueue, Listener
-from vivavoce.errors import ConfigError, ConnectError, ProviderLoadError, ProviderNotFoundError
+from vivavoce.emitter import Emitter, EventQueue, Listener
+from vivavoce.errors import (
+    ConfigError,
+    ConnectError,
+    NotConnectedError,
+    ProviderLoadError,
+    ProviderNotFoundError,
+)
 from vivavoce.events import ProviderFallback, Role, Usage
 from vivavoce.items import Item
 from vivavoce.lifecycle import State
@@ -63,6 +72,24 @@ def _voice(given: Any) -> Voice:
     return given if isinstance(given, Voice) else Voice(given)
 
 
+def _label(choice: Any) -> str:
+    """What to call a choice, also one that could not be made into a voice."""
+    if isinstance(choice, str):
+        return choice
+    if isinstance(choice, Voice):
+        return choice.provider
+    name = getattr(choice, "name", None) or getattr(choice, "__name__", None)
+    return name if isinstance(name, str) else type(choice).__name__
+
+
+class _Registration(msgspec.Struct, eq=False):
+    """A listener of the composite, and what stands for it at the voice."""
+
+    event: str
+    listener: Listener
+    attached: Listener
+
+
 class CompositeVoice:
     """`realtime`, `input` and `output` are each a name, a `Voice`, a provider class or a provider object.
 
@@ -77,15 +104,18 @@ class CompositeVoice:
         if isinstance(realtime, (list, tuple)):
             if not realtime:
                 raise ConfigError("realtime is an empty list: name at least one provider", option="realtime")
-            self._choices: Sequence[Any] = list(realtime)
+            self._choices: list[Any] = list(realtime)  # each becomes a voice when its turn comes
         else:
             self._choices = [] if realtime is None else [_voice(realtime)]
         self._input = _voice(input) if input is not None else None
         self._output = _voice(output) if output is not None else None
-        self._current: Voice | None = (
-            self._choices[0] if len(self._choices) == 1 and isinstance(self._choices[0], Voice) else None
-        )
-        self._listeners: list[tuple[str, Listener, bool]] = []
+        self._current: Voice | None = None
+        self._listeners: list[_Registration] = []
+        self._pulls = Emitter(self._pulled)
+        self._walking = asyncio.Lock()
+        self._closes = 0
+        if not isinstance(realtime, (list, tuple)) and realtime is not None:
+            self._use(self._choices[0])
 
     def __repr__(self) -> str:
         return f"<CompositeVoice realtime={self._current} input={self._input} output={self._output}>"
@@ -93,17 +123,30 @@ class CompositeVoice:
     def _realtime(self) -> Voice:
         """The realtime voice; chosen now, if it was not."""
         if self._current is None:
-            self._use(_voice(self._choices[0] if self._choices else _choose()))
+            self._use(self._choice(0) if self._choices else _voice(_choose()))
         assert self._current is not None
         return self._current
 
+    def _choice(self, index: int) -> Voice:
+        voice = self._choices[index] = _voice(self._choices[index])
+        return voice
+
     def _use(self, voice: Voice) -> None:
-        self._current = voice
-        for event, listener, once in self._listeners:
-            (voice.once if once else voice.on)(event, listener)
-        self._listeners = (
-            [entry for entry in self._listeners if not entry[2]] if len(self._choices) > 1 else []
-        )
+        """The listeners go over to this voice."""
+        if voice is self._current:
+            return
+        before, self._current = self._current, voice
+        if before is not None:
+            before.off("close", self._ended)
+        for entry in self._listeners:
+            if before is not None:
+                before.off(entry.event, entry.attached)
+            voice.on(entry.event, entry.attached)
+        voice.on("close", self._ended)
+
+    def _ended(self, event: Any) -> None:
+        """The session is over; every `events()` ends once it has heard that, too."""
+        asyncio.get_running_loop().call_soon(self._pulls.end_pulls)
 
     # What can be read. Before the choice, a voice that has not begun.
 
@@ -168,29 +211,34 @@ class CompositeVoice:
         **options: Any,
     ) -> None:
         """As `Voice.connect`; with a list of providers, `timeout` is that of each attempt."""
-        if len(self._choices) < 2 or self.state in ("open", "reconnecting", "connecting"):
-            await self._realtime().connect(timeout=timeout, reconnect=reconnect, **options)
-            return
+        closes = self._closes
+        async with self._walking:
+            if closes != self._closes:
+                raise self._closed()
+            if len(self._choices) < 2 or self.state in ("open", "reconnecting"):
+                await self._realtime().connect(timeout=timeout, reconnect=reconnect, **options)
+            else:
+                await self._walk(closes, timeout=timeout, reconnect=reconnect, **options)
+
+    def _closed(self) -> NotConnectedError:
+        return NotConnectedError("the voice was closed while it was connecting", code="closed")
+
+    async def _walk(self, closes: int, **options: Any) -> None:
+        """Try one after the other."""
         failed: tuple[str, Exception] | None = None
-        for choice in self._choices:
-            name: str = (
-                choice
-                if isinstance(choice, str)
-                else getattr(choice, "provider", None) or str(getattr(choice, "__name__", repr(choice)))
-            )
+        for index, choice in enumerate(self._choices):
             try:
-                voice = _voice(choice)
+                voice = self._choice(index)
                 self._use(voice)
                 if failed is not None:
-                    voice._runtime.emitter.emit(
-                        ProviderFallback.type, ProviderFallback(failed[0], name, failed[1])
-                    )
-                await voice.connect(timeout=timeout, reconnect=reconnect, **options)
+                    fallback = ProviderFallback(failed[0], voice.provider, failed[1])
+                    voice._runtime.emitter.emit(fallback.type, fallback)
+                await voice.connect(**options)
                 return
             except _NEXT as bad:
-                failed = (name, bad)
-                if self._current is not None:
-                    await self._current.close()
+                failed = (_label(choice), bad)
+            if closes != self._closes:
+                raise self._closed()
         assert failed is not None
         raise failed[1]
 
@@ -248,13 +296,15 @@ class CompositeVoice:
         await self._realtime().send_event(type, **fields)
 
     async def close(self) -> None:
-        """Close all parts; each is closed even if another fails to."""
+        """Close all parts; each is closed even if another fails to, or this call is cancelled."""
+        self._closes += 1
         failed: BaseException | None = None
         for voice in self._parts():
             try:
                 await voice.close()
-            except Exception as bad:
+            except (Exception, asyncio.CancelledError) as bad:
                 failed = bad
+        self._pulls.end_pulls()
         if failed is not None:
             raise failed
 
@@ -301,20 +351,41 @@ class CompositeVoice:
         if listener is None:
             decorate: Callable[[Any], Any] = lambda function: self._add(event, function, once=once)  # noqa: E731
             return decorate
-        if self._current is None or len(self._choices) > 1:
-            self._listeners.append((event, listener, once))
+        entry = _Registration(event, listener, listener)
+        if once:
+            entry.attached = self._only_once(entry)
         if self._current is not None:
-            (self._current.once if once else self._current.on)(event, listener)
+            self._current.on(event, entry.attached)
+        self._listeners.append(entry)
         return listener
+
+    def _only_once(self, entry: _Registration) -> Listener:
+        def heard(payload: Any) -> Any:
+            self._forget(entry)
+            return entry.listener(payload)
+
+        return heard
+
+    def _forget(self, entry: _Registration) -> None:
+        if any(entry is other for other in self._listeners):
+            self._listeners = [other for other in self._listeners if other is not entry]
+            if self._current is not None:
+                self._current.off(entry.event, entry.attached)
 
     def off(self, event: str, listener: Listener | None = None) -> None:
         """As `Voice.off`."""
-        self._listeners = [
-            e for e in self._listeners if e[0] != event or (listener is not None and e[1] != listener)
+        found = [
+            e for e in self._listeners if e.event == event and (listener is None or e.listener == listener)
         ]
-        if self._current is not None:
-            self._current.off(event, listener)
+        for entry in found if listener is None else found[:1]:
+            self._forget(entry)
 
     def events(self, *names: str) -> EventQueue:
         """As `Voice.events`."""
-        return self._realtime().events(*names)
+        return self._pulls.pull(names)
+
+    def _pulled(self, what: str, event: str, listener: Listener) -> None:
+        if what == "on":
+            self._add(event, listener, once=False)
+        else:
+            self.off(event, listener)

@@ -15,8 +15,6 @@ from vivavoce.relay import Relay, check_plugin
 
 __all__ = ["Parts", "assemble"]
 
-_taken: dict[int, object] = {}
-
 
 class Parts(msgspec.Struct, frozen=True):
     """What a voice is made of."""
@@ -61,35 +59,36 @@ def _provider(provider: object | str | None) -> tuple[str, Any]:
             )
     if isinstance(provider, str):
         loaded, found = registry.load(provider)
-        return found.name, _make(loaded, found.origin)
+        return found.name, _make(loaded, found.origin, found.name)
     label = provider.__name__ if isinstance(provider, type) else type(provider).__name__
     registry.check_provider(provider, label)
     name = getattr(provider, "name", None)
     if not isinstance(name, str) or not name:
         name = label
     if isinstance(provider, type):
-        return name, _make(provider, label)
+        return name, _make(provider, label, name)
     return name, provider
 
 
-def _make(provider: Any, origin: str) -> Any:
+def _make(provider: Any, origin: str, name: str) -> Any:
     if not isinstance(provider, type):
         return provider
     try:
         return provider()
-    except Exception as bad:
-        raise ProviderLoadError(f"{origin}: its constructor raised {type(bad).__name__}: {bad}") from bad
+    except (Exception, SystemExit) as bad:
+        text = f"{origin}: its constructor raised {type(bad).__name__}: {bad}"
+        raise ProviderLoadError(text, provider=name) from bad
 
 
 def _null() -> Any:
     loaded, found = registry.load("null")
-    return _make(loaded, found.origin)
+    return _make(loaded, found.origin, found.name)
 
 
 def _wrapper(plugin: object | str, number: int) -> tuple[str, object]:
     if isinstance(plugin, str):
         loaded, found = registry.load(plugin, registry.PLUGINS)
-        return f"{found.name}#{number}", _make(loaded, found.origin)
+        return f"{found.name}#{number}", _make(loaded, found.origin, found.name)
     label = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
     check_plugin(plugin, label, provider=False)
-    return f"{label}#{number}", _make(plugin, label)
+    return f"{label}#{number}", _make(plugin, label, label)

@@ -6,6 +6,7 @@ goes wrong there is a `ProviderLoadError` that names the distribution, and every
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from vivavoce.provider import CAPABILITIES, SUPPORTED_API_LEVELS
 from vivavoce.relay import check_plugin
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = [
     "COMMANDS",
@@ -37,6 +38,8 @@ __all__ = [
     "load",
     "normalize",
 ]
+
+logger = logging.getLogger("vivavoce.registry")
 
 PROVIDERS = "vivavoce.providers"
 PLUGINS = "vivavoce.plugins"
@@ -82,26 +85,26 @@ def _entries(group: str, path: tuple[str, ...]) -> tuple[Found, ...]:
     found: dict[tuple[str, str], Found] = {}
     seen: set[str] = set()
     for distribution in distributions():
-        text = distribution.read_text("entry_points.txt")
-        if not text or group not in text:
-            continue
-        metadata = distribution.metadata
-        dist_name = str(metadata["Name"] or "unknown")
-        if normalize(dist_name) in seen:
-            continue  # shadowed by an earlier one on sys.path
-        seen.add(normalize(dist_name))
-        for point in distribution.entry_points:
-            if point.group == group:
-                entry = Found(
-                    point.name,
-                    group,
-                    dist_name,
-                    str(metadata["Version"] or "?"),
-                    tuple(distribution.requires or ()),
-                    point,
-                )
-                found.setdefault((point.name, dist_name), entry)
+        try:
+            for entry in _offered(distribution, group, seen):
+                found.setdefault((entry.name, entry.distribution), entry)
+        except Exception as bad:  # one that cannot be read must not hide the others
+            logger.warning("the metadata of an installed distribution cannot be read: %s", bad)
     return tuple(sorted(found.values(), key=lambda entry: (entry.name, entry.distribution)))
+
+
+def _offered(distribution: Distribution, group: str, seen: set[str]) -> list[Found]:
+    text = distribution.read_text("entry_points.txt")
+    if not text or group not in text:
+        return []
+    metadata = distribution.metadata
+    name = str(metadata["Name"] or "unknown")
+    if normalize(name) in seen:
+        return []  # shadowed by an earlier one on sys.path
+    version, requires = str(metadata["Version"] or "?"), tuple(distribution.requires or ())
+    points = [point for point in distribution.entry_points if point.group == group]
+    seen.add(normalize(name))
+    return [Found(point.name, group, name, version, requires, point) for point in points]
 
 
 def forget() -> None:
@@ -112,9 +115,8 @@ def forget() -> None:
 
 def _listed(variable: str) -> frozenset[str] | None:
     value = os.environ.get(variable)
-    if value is None or not value.strip():
-        return None
-    return frozenset(normalize(name) for name in value.split(",") if name.strip())
+    names = frozenset(normalize(name) for name in (value or "").split(",") if name.strip())
+    return names or None
 
 
 def _refusal(name: str) -> str | None:
@@ -177,10 +179,14 @@ def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:
         raise ProviderLoadError(
             f"{text}. `vivavoce doctor {found.name}` shows more", provider=found.name
         ) from bad
-    if group == PROVIDERS:
-        check_provider(plugin, found.origin)
-    elif group == PLUGINS:
-        check_plugin(plugin, found.origin, provider=False)
+    try:
+        if group == PROVIDERS:
+            check_provider(plugin, found.origin)
+        elif group == PLUGINS:
+            check_plugin(plugin, found.origin, provider=False)
+    except ProviderLoadError as bad:
+        bad.provider = found.name
+        raise
     _loaded[key] = plugin
     return plugin, found
 
@@ -190,7 +196,7 @@ def _conflict(found: Found) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
     for requirement in found.requires:
-        match = re.match(r"vivavoce\s*(\[[^\]]*\])?\s*\(?([<>=!~][^;)]*)", requirement)
+        match = re.match(r"vivavoce\s*(\[[^\]]*\])?\s*\(?([<>=!~][^;)]*)", requirement, re.I)
         if match is None or "extra ==" in requirement:
             continue
         try:
@@ -240,7 +246,7 @@ def check_provider(provider: object, origin: str) -> None:
         raise ProviderLoadError(
             f"{origin}: states no API level; write `api = {max(SUPPORTED_API_LEVELS)}` in the class"
         )
-    if api not in SUPPORTED_API_LEVELS:
+    if not isinstance(api, int) or api not in SUPPORTED_API_LEVELS:
         known = ", ".join(map(str, sorted(SUPPORTED_API_LEVELS)))
         raise ProviderLoadError(
             f"{origin}: is written for plugin API {api!r}; this vivavoce supports {known}. Install matching versions"

@@ -27,6 +27,7 @@ HOOKS = tuple(
 )
 _MARK = f"{PROJECT}_impl"
 # Every plugin hears these, whatever the others return.
+_PLAIN = frozenset({"on", "off", "attach"})
 _BROADCAST = frozenset({"send", "close", "on", "off", "attach"})
 
 
@@ -65,6 +66,8 @@ def _check_hook(label: str, owner: type, name: str, function: Any, options: Any)
         raise ProviderLoadError(
             f"{where} is a wrapper, so it must be a plain generator function with one `yield`"
         )
+    if name in _PLAIN and inspect.iscoroutinefunction(function):
+        raise ProviderLoadError(f"{where} is async, but nothing awaits it: make it a plain function")
     known = _arguments(name)
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -154,8 +157,16 @@ class Relay:
 
     def plain(self, name: str, *args: Any) -> None:
         """Call a hook that is never awaited (`attach`, `on`, `off`)."""
-        for step in self._plan(name).steps:
-            step.call(args)
+        plan = self._plan(name)
+        entered: list[Wrapper] = []
+        failed = None
+        try:
+            _enter(plan, args, entered)
+            for step in plan.steps:
+                step.call(args)
+        except Exception as raised:
+            failed = raised
+        _resume(entered, None, failed)
 
     async def call(self, name: str, *args: Any) -> Any:
         """Call a hook and its wrappers. Returns the first result that is not `None`."""
@@ -218,7 +229,9 @@ def _order(name: str, impls: Sequence[pluggy.HookImpl], places: Mapping[int, int
     for impl in reversed(impls):
         given = list(impl.argnames)
         picks = None if given == arguments else tuple(map(arguments.index, given))
-        spot = _Spot(places[id(impl.plugin)], impl.function.__name__, picks)
+        # The attribute counts, not what the function behind it is called (a decorator may have changed that).
+        method = impl.function.__name__ if impl.opts.get("specname") else name
+        spot = _Spot(places[id(impl.plugin)], method, picks)
         (wrappers if impl.wrapper else steps).append(spot)
     return _Order(tuple(wrappers), tuple(steps))
 
@@ -256,21 +269,15 @@ async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
         raise failed
 
 
-def _enter(plan: _Plan, args: tuple[Any, ...]) -> list[Wrapper]:
-    entered: list[Wrapper] = []
-    try:
-        for step in plan.wrappers:
-            wrapper = step.call(args)
-            try:
-                next(wrapper)
-            except StopIteration:
-                raise RuntimeError(f"wrapper {step.function.__qualname__} did not yield") from None
-            entered.append(wrapper)
-    except BaseException as failed:
-        # Those already entered must see the failure, as they would see one of the call itself.
-        _resume(entered, None, failed)
-        raise
-    return entered
+def _enter(plan: _Plan, args: tuple[Any, ...], entered: list[Wrapper]) -> None:
+    """Enter the wrappers. When one fails, those in `entered` must see it, as they would see a failure of the call."""
+    for step in plan.wrappers:
+        wrapper = step.call(args)
+        try:
+            next(wrapper)
+        except StopIteration:
+            raise RuntimeError(f"wrapper {step.function.__qualname__} did not yield") from None
+        entered.append(wrapper)
 
 
 def _resume(entered: list[Wrapper], result: Any, failed: BaseException | None) -> Any:
@@ -294,9 +301,10 @@ def _resume(entered: list[Wrapper], result: Any, failed: BaseException | None) -
 
 
 async def _wrapped(plan: _Plan, args: tuple[Any, ...]) -> Any:
-    entered = _enter(plan, args)
+    entered: list[Wrapper] = []
     result, failed = None, None
     try:
+        _enter(plan, args, entered)
         result = await _run(plan, args)
     except BaseException as raised:
         failed = raised
@@ -305,9 +313,10 @@ async def _wrapped(plan: _Plan, args: tuple[Any, ...]) -> Any:
 
 def _wrapped_plain(plan: _Plan, args: tuple[Any, ...]) -> Any:
     """Wrappers around one plain hook: no coroutine unless the hook returns an awaitable."""
-    entered = _enter(plan, args)
+    entered: list[Wrapper] = []
     result, failed = None, None
     try:
+        _enter(plan, args, entered)
         result = plan.steps[0].call(args)
     except BaseException as raised:
         failed = raised
