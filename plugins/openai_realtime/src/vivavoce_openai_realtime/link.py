@@ -94,6 +94,8 @@ class Link:
         self.transport: Transport | None = None
         self.raw = False
         """Someone listens to raw messages."""
+        self.wanted: dict[str, Any] = {}
+        """The session as it was asked for, in GA names."""
         self.lost = False
         """The connection is gone."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -229,7 +231,7 @@ class Link:
 
     def _read_session(self, config: dict[str, Any]) -> None:
         input, output = self.protocol.input_format, self.protocol.output_format
-        self._transcribed = shapes.read_session(self.context.session, config, input, output)
+        self._transcribed = shapes.read_session(self.context.session, config, self.wanted, input, output)
         self._decode, self._encode = _DECODE.get(output.type), _ENCODE.get(input.type)
         format = self.context.session.input_format
         self._least, self._most = format.bytes_for(_MIN_APPEND_MS), format.bytes_for(_MAX_APPEND_MS)
