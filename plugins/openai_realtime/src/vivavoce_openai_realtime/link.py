@@ -28,6 +28,7 @@ from vivavoce_openai_realtime import shapes
 from vivavoce_openai_realtime.protocol import events
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
+from vivavoce_openai_realtime.protocol.server_events import ConversationCreated
 from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Link:
             events.TextDelta: self._text,
             events.TextFinal: self._final,
             events.SessionReady: self._session_ready,
+            # Some services greet with this, and tell of the session only once it was configured.
+            ConversationCreated: lambda _: self.introduced(),
             events.SessionUpdated: self._session_updated,
             events.RequestFailed: self._failed,
             events.ServerError: self._server_error,
