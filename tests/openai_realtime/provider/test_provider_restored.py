@@ -213,7 +213,7 @@ async def test_changes_are_in_the_new_session() -> None:
 async def test_session_is_renewed_before_it_expires() -> None:
     """Shortly before the service's limit, and only while nobody speaks."""
     async with Service(expires_at=int(time.time()) + 3_600) as service:
-        voice, heard, line = await connected(service)
+        voice, heard, line = await connected(service, ping_interval=None)
         service.options["expires_at"] = int(time.time()) + 7_200 + 3_600
         await asyncio.sleep(3_500)
         line.protocol.begin_response()

@@ -76,7 +76,7 @@ async def test_refused_update_changes_nothing() -> None:
     """A refusal is a `ProviderError`, and the next session is configured as before."""
     async with Service() as service:
         service._ga = False  # what is sent is wrong on purpose
-        voice, _, line = await connected(service, instructions="Speak.")
+        voice, _, _line = await connected(service, instructions="Speak.")
         with pytest.raises(ProviderError) as caught:
             await voice.update_config(instructions="Sing.", audio={"output": {"speed": 99}})
         assert (caught.value.code, caught.value.param) == ("invalid_value", "session.audio.output.speed")
