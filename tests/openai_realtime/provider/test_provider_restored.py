@@ -195,7 +195,7 @@ async def test_pending_calls_raise() -> None:
 
 
 async def test_changes_are_in_the_new_session() -> None:
-    """Configuration first, and the newest."""
+    """Configuration first, and the newest; a change that is asked for in the outage follows."""
     async with Service() as service:
         voice, heard, line = await connected(service, instructions="Speak.")
         await voice.update_config(instructions="Sing.", turn_detection=None)
@@ -204,10 +204,10 @@ async def test_changes_are_in_the_new_session() -> None:
         change = asyncio.ensure_future(voice.update_config(speaker="ash"))
         await heard.until("reconnected")
         await change
-        session = service.lines[1].sent("session.update")[0]["session"]
+        session, changed = (event["session"] for event in service.lines[1].sent("session.update"))
         assert session["instructions"] == "Sing."
         assert session["audio"]["input"]["turn_detection"] is None
-        assert session["audio"]["output"]["voice"] == "ash"
+        assert changed == {"type": "realtime", "audio": {"output": {"voice": "ash"}}}
 
 
 async def test_session_is_renewed_before_it_expires() -> None:
