@@ -61,11 +61,20 @@ class Trace:
         self._file.close()
 
 
-def _without_audio(value: Any, key: str = "") -> Any:
+def _without_audio(value: Any, key: str = "", kind: str = "") -> Any:
+    """`value` with a note in the place of its audio; `key` is its name, `kind` the `type` of what holds it."""
     if isinstance(value, dict):
-        return {name: _without_audio(inner, name) for name, inner in value.items()}
+        kind = value.get("type", "")
+        return {name: _without_audio(inner, name, str(kind)) for name, inner in value.items()}
     if isinstance(value, list):
         return [_without_audio(inner) for inner in value]
-    if isinstance(value, str) and key in _AUDIO_KEYS and len(value) > _LONG and " " not in value:
+    if isinstance(value, str) and key in _AUDIO_KEYS and _is_audio(value, key, kind):
         return f"<{len(value)} characters of audio>"
     return value
+
+
+def _is_audio(value: str, key: str, kind: str) -> bool:
+    """A text under one of the names that audio has: by what it is a part of, else by its look."""
+    if key == "audio" or ("audio." in kind and "transcript" not in kind):
+        return True
+    return len(value) > _LONG and " " not in value

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from vivavoce_openai_realtime.protocol import ClientProtocol, UnknownEvent
 from vivavoce_openai_realtime.protocol import events as e
+from vivavoce_openai_realtime.protocol.server_events import ConversationCreated
 from vivavoce_openai_realtime.protocol.values import ErrorDetail
 
 JSON = dict[str, Any]
@@ -305,7 +306,7 @@ DIALOGUES: dict[str, tuple[list[JSON], list[Any]]] = {
             ev("session.created", session={"id": "s"}),
             ev("ping", timestamp=1),
         ],
-        [e.SessionReady("s", None, {"id": "s"})],
+        [ConversationCreated({}), e.SessionReady("s", None, {"id": "s"})],
     ),
     "no session.created": (
         [ev("session.updated", session={"id": "s"})],

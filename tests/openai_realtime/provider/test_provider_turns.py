@@ -445,7 +445,7 @@ async def test_reply_that_fails() -> None:
 async def test_reply_that_stays_incomplete() -> None:
     """The token limit cut it."""
     async with Service() as service:
-        voice, heard, line = await connected(service)
+        _voice, heard, line = await connected(service)
         line.protocol.begin_response()
         line.protocol.audio(PCM_20_MS)
         line.protocol.finish_response("incomplete", "max_output_tokens")

@@ -225,6 +225,6 @@ async def test_a_socks_proxy_without_python_socks(monkeypatch: pytest.MonkeyPatc
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match="pip install python-socks") as caught:
+    with pytest.raises(ConfigError, match="pip install 'vivavoce-openai-realtime\\[socks\\]'") as caught:
         await open_websocket("ws://far.example/", Recorder(), proxy="socks5h://127.0.0.1:1")
     assert caught.value.option == "proxy"

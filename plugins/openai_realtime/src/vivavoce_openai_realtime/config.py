@@ -38,7 +38,7 @@ def _one_of(*allowed: str) -> Any:
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if attribute.name == "ping_interval" and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         none = ", or None for no pings" if attribute.name == "ping_interval" else ""
         raise _bad(attribute.name, value, f"a positive number of seconds{none}")
 
@@ -140,9 +140,9 @@ class OpenAIRealtimeConfig(CommonConfig):
                 {name: getattr(self, name) for name in names if getattr(self, name) is not None}
             )
         except ValueError as wrong:
-            raise ConfigError(
-                f"url={self.url!r}: {wrong}", option="url", provider="openai-realtime"
-            ) from wrong
+            # Of a URL that is shown, neither user nor query: they may hold a credential.
+            shown = f"url={_shown(self.url)!r}: " if self.url else ""
+            raise ConfigError(f"{shown}{wrong}", option="url", provider="openai-realtime") from wrong
 
     def request_headers(self, dialect: Dialect, key: str | None) -> dict[str, str]:
         """The headers of the upgrade, credential included: never log them."""
@@ -153,3 +153,9 @@ class OpenAIRealtimeConfig(CommonConfig):
             "OpenAI-Safety-Identifier": self.safety_identifier,
         }
         return headers | {name: value for name, value in named.items() if value} | dict(self.headers)
+
+
+def _shown(url: str) -> str:
+    """A URL without its user and its query."""
+    scheme, mark, rest = url.partition("?")[0].rpartition("//")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

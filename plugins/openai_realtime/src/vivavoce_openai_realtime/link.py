@@ -28,6 +28,7 @@ from vivavoce_openai_realtime import shapes
 from vivavoce_openai_realtime.protocol import events
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
+from vivavoce_openai_realtime.protocol.server_events import ConversationCreated
 from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Link:
         self.transport: Transport | None = None
         self.raw = False
         """Someone listens to raw messages."""
+        self.wanted: dict[str, Any] = {}
+        """The session as it was asked for, in GA names."""
         self.lost = False
         """The connection is gone."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -113,6 +116,8 @@ class Link:
             events.TextDelta: self._text,
             events.TextFinal: self._final,
             events.SessionReady: self._session_ready,
+            # Some services greet with this, and tell of the session only once it was configured.
+            ConversationCreated: lambda _: self.introduced(),
             events.SessionUpdated: self._session_updated,
             events.RequestFailed: self._failed,
             events.ServerError: self._server_error,
@@ -229,7 +234,7 @@ class Link:
 
     def _read_session(self, config: dict[str, Any]) -> None:
         input, output = self.protocol.input_format, self.protocol.output_format
-        self._transcribed = shapes.read_session(self.context.session, config, input, output)
+        self._transcribed = shapes.read_session(self.context.session, config, self.wanted, input, output)
         self._decode, self._encode = _DECODE.get(output.type), _ENCODE.get(input.type)
         format = self.context.session.input_format
         self._least, self._most = format.bytes_for(_MIN_APPEND_MS), format.bytes_for(_MAX_APPEND_MS)

@@ -22,6 +22,7 @@ from vivavoce_openai_realtime.config import OpenAIRealtimeConfig
 from vivavoce_openai_realtime.link import Link
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
+from vivavoce_openai_realtime.protocol.shaping import deep_merge
 
 __all__ = ["OpenAIRealtimeProvider"]
 
@@ -89,14 +90,24 @@ class OpenAIRealtimeProvider:
         finally:
             timer.cancel()
         wanted = shapes.session_config(context.session, dialect, model)
+        shapes.warn_of_lost(wanted, dialect)
         try:
-            await link.request(_queued(link.protocol.send_session, wanted))
+            await self._update(link, wanted)
         except ProviderError as refused:
             raise ConnectError(
                 f"the service refused the session's configuration: {refused} (param {refused.param})",
                 code=refused.code,
                 retryable=False,
             ) from refused
+
+    async def _update(self, link: Link, changes: Mapping[str, Any]) -> None:
+        """Change the session; when the service refuses, it stays as it was."""
+        before, link.wanted = link.wanted, deep_merge(link.wanted, changes)
+        try:
+            await link.request(_queued(link.protocol.send_session, changes))
+        except BaseException:
+            link.wanted = before
+            raise
 
     async def _replay(self, link: Link, context: Context) -> None:
         """The conversation so far, as items; the last acknowledgement stands for all.
@@ -181,8 +192,7 @@ class OpenAIRealtimeProvider:
     @hookimpl
     async def update_config(self, context: Context, changes: Mapping[str, Any]) -> None:
         link = self._linked(context)
-        wanted = shapes.session_changes(changes, context.session)
-        await link.request(_queued(link.protocol.send_session, wanted))
+        await self._update(link, shapes.session_changes(changes, context.session, link.protocol.dialect))
 
     @hookimpl
     async def send_event(self, context: Context, type: str, fields: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from vivavoce.provider import Session
 from vivavoce.tools import Tool
 
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
-from vivavoce_openai_realtime.protocol.shaping import deep_merge, to_ga
+from vivavoce_openai_realtime.protocol.shaping import FLAT_PLACES, deep_merge, to_ga
 from vivavoce_openai_realtime.protocol.values import AudioFormat as WireFormat
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "session_config",
     "tool",
     "usage",
+    "warn_of_lost",
 ]
 
 logger = logging.getLogger("vivavoce.openai_realtime")
@@ -87,7 +88,7 @@ def item(entry: Item) -> dict[str, Any] | None:
 
 def session_config(session: Session, dialect: Dialect, model: str | None) -> dict[str, Any]:
     """The whole session as it is wanted, in GA names: `session=` over the common keys over the defaults."""
-    given = _moved(session.settings)
+    given = _moved(session.settings, dialect)
     defaults: dict[str, Any] = {
         "output_modalities": ["audio"],
         "audio": {
@@ -97,6 +98,8 @@ def session_config(session: Session, dialect: Dialect, model: str | None) -> dic
     }
     if dialect is GA or dialect.name == GA.name:
         defaults["audio"]["input"]["transcription"] = {"model": TRANSCRIPTION_MODEL}
+    if dialect.model_parameter is None and (model or dialect.default_model):
+        defaults["model"] = model or dialect.default_model  # the address does not name it
     if session.instructions is not None:
         defaults["instructions"] = session.instructions
     if session.speaker is not None:
@@ -108,26 +111,26 @@ def session_config(session: Session, dialect: Dialect, model: str | None) -> dic
     return wanted
 
 
-def session_changes(changes: Mapping[str, Any], session: Session) -> dict[str, Any]:
+def session_changes(changes: Mapping[str, Any], session: Session, dialect: Dialect) -> dict[str, Any]:
     """What `update_config` sends: only what changed, in GA names."""
     wanted: dict[str, Any] = {}
     if "instructions" in changes:
         wanted["instructions"] = changes["instructions"] or ""
     if "speaker" in changes:
         wanted["audio"] = {"output": {"voice": changes["speaker"]}}
-    given = _moved(changes.get("session", {}))
+    given = _moved(changes.get("session", {}), dialect)
     wanted = deep_merge(wanted, given)
     if "tools" in changes or "tools" in given:
-        server_side = _moved(session.settings).get("tools") or ()
+        server_side = session.settings.get("tools") or ()
         wanted["tools"] = [*map(tool, session.tools), *server_side]
     return wanted
 
 
-def _moved(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _moved(settings: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """Flat names of the beta at their place in GA, with a note: the original's own example uses them."""
-    if not settings:
-        return {}
     nested, moved = to_ga(settings)
+    if dialect.flat:  # there they are at home, those that GA has no place for too
+        return nested | {name: settings[name] for name, place in moved if place is None}
     for name, place in moved:
         if place is not None:
             logger.info("session setting %r is the beta's name: sent as %r", name, place)
@@ -136,13 +139,27 @@ def _moved(settings: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def read_session(session: Session, config: Mapping[str, Any], input: WireFormat, output: WireFormat) -> bool:
-    """Take what the core needs from the service's effective session; returns whether user speech is transcribed."""
-    audio = config.get("audio")
-    if not isinstance(audio, Mapping) or "turn_detection" in config:
-        audio = to_ga(config)[0].get("audio")
-    side = audio.get("input") if isinstance(audio, Mapping) else None
-    side = side if isinstance(side, Mapping) else {}
+def warn_of_lost(wanted: Mapping[str, Any], dialect: Dialect) -> None:
+    """Say which settings this service has no place for."""
+    if dialect.session is to_ga:
+        return
+    for name, place in dialect.shape_session(wanted)[1]:
+        if place is None:
+            logger.warning("session setting %r has no place in the dialect %r: left out", name, dialect.name)
+
+
+def read_session(
+    session: Session,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    input: WireFormat,
+    output: WireFormat,
+) -> bool:
+    """Take what the core needs from the service's effective session; returns whether user speech is transcribed.
+
+    What the service does not tell is as it was `wanted`: some acknowledge without repeating it.
+    """
+    side = _input_side(wanted) | _input_side(config)
     if "turn_detection" in side:
         detection = side["turn_detection"]
         session.manual_turns = detection is None
@@ -151,6 +168,14 @@ def read_session(session: Session, config: Mapping[str, Any], input: WireFormat,
         )
     session.input_format, session.output_format = core_format(input), core_format(output)
     return side.get("transcription") is not None
+
+
+def _input_side(config: Mapping[str, Any]) -> dict[str, Any]:
+    audio = config.get("audio")
+    if not isinstance(audio, Mapping) or not FLAT_PLACES.keys().isdisjoint(config):
+        audio = to_ga(config)[0].get("audio")
+    side = audio.get("input") if isinstance(audio, Mapping) else None
+    return dict(side) if isinstance(side, Mapping) else {}
 
 
 def core_format(wire: WireFormat) -> AudioFormat:

@@ -332,7 +332,6 @@ class ClientProtocol:
                 TextDelta(e.delta, "assistant", True, None, None, 0),
             ),
             wire.SessionInputTranscriptDelta: lambda e: (TextDelta(e.delta, "user", True, None, None, 0),),
-            wire.ConversationCreated: _silent,
             wire.Ping: _silent,
             wire.RateLimitsUpdated: lambda e: (RateLimits(e.rate_limits),),
             **self._items.table(),

@@ -1,6 +1,6 @@
 """What `ClientProtocol` tells: the meaning of the service's events, the same for every dialect.
 
-An event that has no meaning of its own here (MCP, DTMF, the output buffer of a call, an idle timeout, a segment of a
+An event that has no meaning of its own here (a conversation that was made, MCP, DTMF, the output buffer of a call, an idle timeout, a segment of a
 diarized transcript, an item asked for that was not asked for by us) is handed on as its wire value from
 `server_events`; one of an unknown type as `UnknownEvent`; a frame that is none as `Malformed`.
 

@@ -190,17 +190,18 @@ async def _through_socks(proxy: Proxy, uri: WebSocketURI) -> socket.socket:
         from python_socks.async_.asyncio import Proxy as SocksProxy
     except ImportError:
         raise ConfigError(
-            "A SOCKS proxy is configured but python-socks is not installed. Run `pip install python-socks[asyncio]`, "
-            "or pass proxy=None.",
+            "A SOCKS proxy is configured but python-socks is not installed. "
+            "Run `pip install 'vivavoce-openai-realtime[socks]'`, or pass proxy=None.",
             option="proxy",
         ) from None
     version = ProxyType.SOCKS5 if proxy.scheme.startswith("socks5") else ProxyType.SOCKS4
     names_there = proxy.scheme in ("socks5h", "socks4a")
     socks = SocksProxy(version, proxy.host, proxy.port, proxy.username, proxy.password, names_there)
     try:
-        return await socks.connect(uri.host, uri.port)
+        sock: socket.socket = await socks.connect(uri.host, uri.port)
     except (OSError, ProxyError) as exc:
         raise _unusable(proxy, exc) from exc
+    return sock
 
 
 async def _through_http(
