@@ -1,0 +1,180 @@
+"""The page in a real browser, with a microphone that is fed from recorded speech."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import re
+import shutil
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from recordings import speech
+from vivavoce_gateway import GatewayConfig
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.real_speech,
+    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="Debian's chromium and chromium-driver are not installed"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("pocketsphinx", "ttspico")),
+        reason="the speech engines are not installed",
+    ),
+]
+PHRASES = {"phrases": ["eight plus three", "hello"]}
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+
+
+@pytest.fixture
+def microphone(tmp_path: Path) -> Path:
+    """A sum, and one and a half seconds later, into the answer, a greeting."""
+    file = tmp_path / "microphone.wav"
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(24_000)
+        out.writeframes(bytes(24_000))
+        out.writeframes(speech("eight-plus-three", silence_ms=1500) + speech("hello", silence_ms=6000))
+    return file
+
+
+@pytest.fixture
+def browser(tmp_path: Path, microphone: Path) -> Iterator[Any]:
+    """A headless Chromium without a profile."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for argument in (
+        *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", *QUIET),
+        *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+        f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        "--autoplay-policy=no-user-gesture-required",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1280,860",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def wait(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """Poll the page until `condition` holds."""
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < limit, "the page did not come to it in time"
+        time.sleep(0.05)
+    return found
+
+
+class Page:
+    """What a user does with the page, and sees."""
+
+    def __init__(self, driver: Any, url: str) -> None:
+        self.driver = driver
+        driver.get(url)
+        wait(lambda: driver.find_elements(By.CSS_SELECTOR, "#model option"))
+
+    def click(self, id: str) -> None:
+        self.driver.find_element(By.ID, id).click()
+
+    def text(self, id: str) -> str:
+        return str(self.driver.find_element(By.ID, id).text)
+
+    def run(self, script: str) -> Any:
+        return self.driver.execute_script(f"return {script}")
+
+    def event_types(self) -> list[str]:
+        """Oldest first."""
+        found: list[str] = self.run("[...document.querySelectorAll('#events li')].map(li => li.dataset.type).reverse()")
+        return found
+
+    def problems(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def speak(driver: Any, url: str, folder: Path) -> None:
+    page = Page(driver, url)
+    loudest = "(window.loudest = 0, setInterval(() => window.loudest = Math.max(window.loudest, document.getElementById('level-out').value), 20))"
+    page.run(loudest)
+    page.click("connect")
+    wait(lambda: page.text("status").startswith("Connected"))
+    page.click("mic")
+    wait(lambda: "eight plus three" in page.text("transcript"))
+    wait(lambda: re.search(r"is 11", page.text("transcript")))
+    wait(lambda: "conversation.item.truncated" in page.event_types())
+    wait(lambda: page.event_types().count("response.done") >= 2)
+    wait(lambda: "hello" in page.text("transcript").lower())
+    assert page.run("window.loudest") > 0.3
+    assert re.search(r"interrupted after [0-9.]+ s", page.text("transcript"))
+    assert re.match(r"Last \d+ ms", page.text("latency-words"))
+    wait(lambda: page.text("playing") == "quiet")
+    page.run("document.querySelector('#events details').open = true")
+    for look in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": look}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        driver.save_screenshot(str(folder / f"gateway-page-{look}.png"))
+    page.click("save")
+    page.click("connect")
+    wait(lambda: page.text("status") == "Not connected")
+    assert page.problems() == []
+
+
+async def test_conversation_in_a_browser(serve: Any, browser: Any) -> None:
+    """The page connects, hears recorded speech, shows the right transcript, plays a reply that can be heard, and is
+    interrupted; nothing goes wrong in its console."""
+    gateway = await serve(GatewayConfig(config=PHRASES))
+    kept = Path(__file__).parents[2] / "build"
+    kept.mkdir(exist_ok=True)
+    await asyncio.to_thread(speak, browser, gateway.http, kept)
+    for look in ("light", "dark"):
+        assert (kept / f"gateway-page-{look}.png").stat().st_size > 20_000
+
+
+def write(driver: Any, url: str) -> None:
+    page = Page(driver, url)
+    assert page.driver.find_element(By.ID, "say").get_attribute("disabled")
+    page.click("connect")
+    wait(lambda: page.text("status").startswith("Connected"))
+    # By keyboard alone: the message field has the focus.
+    driver.switch_to.active_element.send_keys("What is two plus two?", Keys.ENTER)
+    wait(lambda: "is 4" in page.text("transcript"))
+    wait(lambda: page.text("playing") == "speaking")
+    page.click("stop")
+    wait(lambda: "conversation.item.truncated" in page.event_types())
+    assert page.problems() == []
+    unlabelled = page.run(
+        "[...document.querySelectorAll('input,select,button')].filter(e => !(e.labels?.length || e.textContent.trim()"
+        " || e.getAttribute('aria-label'))).map(e => e.id)"
+    )
+    assert unlabelled == []
+
+
+async def test_writing_by_keyboard(serve: Any, browser: Any) -> None:
+    """Without a microphone and without a mouse: text in, voice out, and the reply can be stopped."""
+    gateway = await serve(GatewayConfig())
+    await asyncio.to_thread(write, browser, gateway.http)
+
+
+async def test_page_needs_nothing_from_elsewhere(serve: Any) -> None:
+    """Every file of the page is here, and a policy forbids the rest."""
+    gateway = await serve(GatewayConfig())
+    async with httpx.AsyncClient(base_url=gateway.http) as http:
+        page = await http.get("/")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert re.findall(r"https?://", page.text) == []
+        for name in re.findall(r'(?:href|src)="([^"#]+)"', page.text):
+            assert (await http.get("/" + name)).status_code == 200
+        assert (await http.get("/no-such-file.js")).status_code == 404
+        assert (await http.get("/..%2f..%2fserve.py")).status_code == 404

@@ -1,0 +1,123 @@
+"""The command: where it listens, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import websockets.asyncio.client
+from click.testing import CliRunner
+from vivavoce_gateway.serve import serve
+
+PROVIDER = '''
+from vivavoce.testing import ScriptedProvider
+from vivavoce_gateway import GatewayConfig
+import vivavoce_gateway.serve as module
+
+class Provider(ScriptedProvider):
+    name = "scripted"
+
+load = GatewayConfig.load
+GatewayConfig.load = classmethod(lambda cls, source, **changes: load(
+    source, **{**changes, "provider": Provider}
+))
+module.serve()
+'''
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "--api-key"),
+        (["--host", "::"], "--insecure"),
+        (["--host", "example.com"], "--api-key"),
+        (["--api-key", "env:VIVAVOCE_NO_SUCH_KEY"], "VIVAVOCE_NO_SUCH_KEY"),
+        (["--port", "70000"], "70000"),
+        (["--config", "no-such-file.toml"], "no-such-file.toml"),
+        (["--host", "192.0.2.1", "--insecure", "--port", "0"], "cannot listen"),
+    ],
+)
+def test_bad_options(arguments: list[str], words: str) -> None:
+    """One clear line with what to do, and a status that is not 0."""
+    done = CliRunner().invoke(serve, arguments)
+    assert done.exit_code in (1, 2)
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_bad_config_file(tmp_path: Any) -> None:
+    """A config with a mistake is one line."""
+    file = tmp_path / "gateway.toml"
+    file.write_text("provider = ")
+    done = CliRunner().invoke(serve, ["--config", str(file)])
+    assert (done.exit_code, "is not a TOML file" in done.output) == (1, True)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The command in a process of its own, and its address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROVIDER, "--port", "0", "--log-format", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        line = (await process.stdout.readline()).decode()
+    found = re.search(r"ws://\S+", line)
+    assert found is not None, line
+    url = found.group()
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                client = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
+                await client.recv()
+                await client.close()
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+    yield process, url
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+async def test_sigterm_lets_sessions_end(running: Any) -> None:
+    """SIGTERM: a running session goes on to its end, nobody new comes in, then the process ends."""
+    process, url = running
+    client = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
+    assert json.loads(await client.recv())["type"] == "session.created"
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        assert b"draining: 1 sessions" in await process.stderr.readuntil(b"draining: 1 sessions")
+        late = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
+        assert json.loads(await late.recv())["error"]["code"] == "server_shutting_down"
+        await client.send(json.dumps({"type": "response.create"}))
+        while json.loads(await client.recv())["type"] != "response.done":
+            pass
+        await client.close()
+        assert await process.wait() == -signal.SIGTERM  # as uvicorn has it: how it was ended is told
+        logged = (await process.stderr.read()).decode()
+    ended = [json.loads(line) for line in logged.splitlines() if "session ended" in line]
+    assert [line["end"] for line in ended][-1] == "client"
+
+
+async def test_second_sigterm_ends_at_once(running: Any) -> None:
+    """Who cannot wait sends it twice."""
+    process, url = running
+    client = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
+    await client.recv()
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        await process.stderr.readuntil(b"draining: 1 sessions")
+        process.send_signal(signal.SIGTERM)
+        await client.wait_closed()
+        await process.wait()
