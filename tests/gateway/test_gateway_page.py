@@ -26,7 +26,9 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.real_speech,
-    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="Debian's chromium and chromium-driver are not installed"),
+    pytest.mark.skipif(
+        BROWSER is None or DRIVER is None, reason="Debian's chromium and chromium-driver are not installed"
+    ),
     pytest.mark.skipif(
         any(importlib.util.find_spec(name) is None for name in ("pocketsphinx", "ttspico")),
         reason="the speech engines are not installed",
@@ -97,7 +99,9 @@ class Page:
 
     def event_types(self) -> list[str]:
         """Oldest first."""
-        found: list[str] = self.run("[...document.querySelectorAll('#events li')].map(li => li.dataset.type).reverse()")
+        found: list[str] = self.run(
+            "[...document.querySelectorAll('#events li')].map(li => li.dataset.type).reverse()"
+        )
         return found
 
     def problems(self) -> list[str]:

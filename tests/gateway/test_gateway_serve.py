@@ -16,7 +16,7 @@ import websockets.asyncio.client
 from click.testing import CliRunner
 from vivavoce_gateway.serve import serve
 
-PROVIDER = '''
+PROVIDER = """
 from vivavoce.testing import ScriptedProvider
 from vivavoce_gateway import GatewayConfig
 import vivavoce_gateway.serve as module
@@ -29,7 +29,7 @@ GatewayConfig.load = classmethod(lambda cls, source, **changes: load(
     source, **{**changes, "provider": Provider}
 ))
 module.serve()
-'''
+"""
 
 
 @pytest.mark.parametrize(

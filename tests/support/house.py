@@ -16,7 +16,7 @@ CORE = ROOT / "core" / "src"
 # Every module stands here; a package stands for the modules in it.
 LAYERS: dict[str, list[str]] = {
     "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
-    "decisions": ["lifecycle", "turns", "flow", "reconnect", "tools", "inputs", "failures"],
+    "decisions": ["lifecycle", "turns", "memory", "flow", "reconnect", "tools", "inputs", "failures"],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": ["devices", "files", "sources", "_loudness", "_stereo"],
     "runtime": [

@@ -36,6 +36,7 @@ from vivavoce.events import (
     Writing,
 )
 from vivavoce.items import Interruption
+from vivavoce.memory import Memory
 from vivavoce.provider import Session
 from vivavoce.replies import Replies, Reply
 from vivavoce.streams import Response
@@ -49,14 +50,7 @@ class Host(Protocol):
 
     emitter: Emitter
     numbers: Iterator[int]
-
-    def record(self, turn: Turn) -> None:
-        """Keep a finished turn in the history."""
-
-    def correct(self, item_id: str, fraction: float) -> None:
-        """Of an item already in the history only `fraction` was heard."""
-
-    def add_usage(self, usage: Usage) -> None: ...
+    memory: Memory
 
     def healthy(self) -> None:
         """The service has answered: the connection is proven."""
@@ -283,7 +277,7 @@ class Live:
         self.turns.finish(reply, self._pushed())
 
     def _usage(self, event: Usage) -> None:
-        self._host.add_usage(event)
+        self._host.memory.add_usage(event)
         self._emit("usage", event)
 
     def _session_told(self, event: SessionCreated | SessionUpdated) -> None:
@@ -298,7 +292,7 @@ class Live:
         self._take(VoiceError(message, code=code))
 
     def _deliver(self, turn: Turn) -> None:
-        self._host.record(turn)
+        self._host.memory.record(turn)
         self._emit("turn", turn)
 
     def _pushed(self) -> bool:
@@ -370,7 +364,7 @@ class Live:
         cuts = reply.cuts(heard_ms)
         item_id, played_ms = reply.position(heard_ms)
         for item in reply.received:
-            self._host.correct(item, reply.fraction(item, heard_ms))
+            self._host.memory.correct(item, reply.fraction(item, heard_ms))
         if stream is not None:
             stream._end("interrupted")
         else:

@@ -21,7 +21,6 @@ from vivavoce.config import deep_merge
 from vivavoce.errors import AudioError, NotConnectedError, VoiceError
 from vivavoce.events import Role, ToolCallResult, ToolCallStart
 from vivavoce.failures import REQUEST_DEADLINE
-from vivavoce.items import Item
 from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.streams import AudioStream, Response
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from vivavoce.session import Runtime
 
 __all__ = [
+    "add_tools",
     "as_speech",
     "ask",
     "clear_input",
@@ -43,6 +43,7 @@ __all__ = [
     "return_tool_result",
     "send_all",
     "send_text",
+    "sent",
     "speak",
     "speakers",
     "tool_loop",
@@ -201,9 +202,7 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
             return
         if isinstance(event, ToolCallStart):
             arguments = msgspec.json.encode(event.arguments).decode()
-            runtime.history.append(
-                Item(type="tool_call", call_id=event.call_id, name=event.name, arguments=arguments)
-            )
+            runtime.memory.record_call(event.call_id, event.name, arguments)
         runtime.emitter.emit(event.type, event)
 
     async def give_back(call_id: str, output: str) -> None:
@@ -211,7 +210,7 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
             return
         async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "return_tool_result")):
             await runtime.relay.call("return_tool_result", live.context, call_id, output)
-        runtime.history.append(Item(type="tool_result", call_id=call_id, output=output))
+        runtime.memory.record_result(call_id, output)
 
     async def go_on() -> None:
         await ask(runtime, live, {})

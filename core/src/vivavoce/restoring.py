@@ -12,7 +12,6 @@ from vivavoce import failures
 from vivavoce.errors import ConnectionLostError, VoiceError
 from vivavoce.events import Closed, Reconnected, Reconnecting
 from vivavoce.flow import HeldAudio
-from vivavoce.items import Item
 from vivavoce.live import Live
 from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
 
@@ -95,13 +94,7 @@ class Restorer:
             self._runtime.tools.abandon("the connection was lost before the tool had finished")
         live.end("lost", error)
         for call_id in sorted(unanswered):
-            self._runtime.history.append(
-                Item(
-                    type="tool_result",
-                    call_id=call_id,
-                    output=_LOST_CALL,
-                )
-            )
+            self._runtime.memory.record_result(call_id, _LOST_CALL)
         if retry:
             self._runtime.spawn(self._restore(live, cause))
         else:

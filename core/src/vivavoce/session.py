@@ -29,22 +29,20 @@ from vivavoce.events import (
     Closed,
     Opened,
     ToolCallStart,
-    Turn,
-    Usage,
 )
 from vivavoce.failures import REQUEST_DEADLINE
-from vivavoce.items import Interruption, Item
+from vivavoce.items import Interruption
 from vivavoce.lifecycle import State, advance
 from vivavoce.live import Live
+from vivavoce.memory import Memory
 from vivavoce.provider import Session
 from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.relay import Relay
 from vivavoce.requests import tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
-from vivavoce.tasks import Tasks, finish
+from vivavoce.tasks import Tasks, ended, finish
 from vivavoce.toolloop import ToolLoop
-from vivavoce.turns import heard_text
 from vivavoce.wanted import Wanted
 
 __all__ = ["CLOSE_DEADLINE", "Runtime"]
@@ -69,8 +67,7 @@ class Runtime:
         self.capabilities = capabilities
         self.wanted = wanted
         self.state: State = "idle"
-        self.history: list[Item] = list(template.history)
-        self.usage = Usage()
+        self.memory = Memory(template.history)
         self.numbers: Iterator[int] = itertools.count(1)
         self.live: Live | None = None
         self.pending = PendingCalls()  # calls that belong to no connection
@@ -169,24 +166,6 @@ class Runtime:
 
     # Host of a Live.
 
-    def record(self, turn: Turn) -> None:
-        """Keep a finished turn in the history, if anything was said."""
-        if turn.text:
-            item = Item(role=turn.role, text=turn.text, id=turn.item_id, interrupted=turn.interrupted)
-            self.history.append(item)
-
-    def correct(self, item_id: str, fraction: float) -> None:
-        """Only a fraction of this item was heard: so says the history."""
-        for item in [
-            i for i in self.history if i.id == item_id and i.role == "assistant" and not i.interrupted
-        ]:
-            text = heard_text(item.text, fraction)
-            place = self.history.index(item)
-            # What nobody heard was never said.
-            self.history[place : place + 1] = (
-                [msgspec.structs.replace(item, text=text, interrupted=True)] if text else []
-            )
-
     def lost(self, live: Live, cause: BaseException | None) -> None:
         """The provider says that its connection is gone."""
         if live is self.live and not live.ended:
@@ -194,10 +173,6 @@ class Runtime:
                 self.restorer.lost(live, cause)
             else:
                 live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
-
-    def add_usage(self, usage: Usage) -> None:
-        """Add what was consumed."""
-        self.usage = self.usage + usage
 
     def healthy(self) -> None:
         """The service has answered: an outage is over."""
@@ -255,7 +230,7 @@ class Runtime:
                 raise
             if self._joined == 1 and not attempt.done():  # nobody else waits for it
                 attempt.cancel()
-                await finish(_ended(attempt), CLOSE_DEADLINE * 2, "connect")
+                await finish(ended(attempt), CLOSE_DEADLINE * 2, "connect")
             if timeout is None or isinstance(over, asyncio.CancelledError):
                 raise
             raise failures.connect_late(self.provider, timeout) from None
@@ -279,7 +254,7 @@ class Runtime:
             tools=wanted.tools,
             speaker=wanted.speaker,
             settings=wanted.settings,
-            history=tuple(self.history),
+            history=tuple(self.memory.items),
             reconnected=reconnected,
         )
 
@@ -423,7 +398,3 @@ class Runtime:
             CLOSE_DEADLINE,
             f"close() of provider {self.provider!r}",
         )
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait({task})

@@ -9,7 +9,7 @@ from typing import Any
 
 from vivavoce.errors import VoiceError
 
-__all__ = ["Tasks", "finish"]
+__all__ = ["Tasks", "ended", "finish"]
 
 logger = logging.getLogger("vivavoce.session")
 
@@ -64,6 +64,11 @@ class Tasks:
         tasks = self._cancel(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Wait for the end of a task, however it ends."""
+    await asyncio.wait({task})
 
 
 async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:

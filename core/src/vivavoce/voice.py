@@ -145,12 +145,12 @@ class Voice(Listening):
     @property
     def usage(self) -> Usage:
         """The sum of what this voice consumed."""
-        return self._runtime.usage
+        return self._runtime.memory.usage
 
     @property
     def history(self) -> tuple[Item, ...]:
         """The conversation so far; what a reconnect replays."""
-        return tuple(self._runtime.history)
+        return tuple(self._runtime.memory.items)
 
     @property
     def input_format(self) -> AudioFormat:

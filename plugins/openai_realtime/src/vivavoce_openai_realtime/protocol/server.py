@@ -14,7 +14,6 @@ is handed on for information. Nothing a peer sends raises; a verb at the wrong t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import urandom
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from .codec import Frame, Malformed, UnknownEvent, b64encode, decode_client_even
 from .conversation import Conversation
 from .faults import Fault, close_for, fault_of_frame, invalid
 from .server_replies import ServerReply
-from .server_shapes import to_beta, without_audio
+from .server_shapes import random_id, to_beta, without_audio
 from .session_rules import check_response, default_session, updated_session
 from .states import SessionState, step
 from .values import JSON, AudioFormat, audio_format, given
@@ -36,10 +35,6 @@ MAX_AUDIO = 15 * 1024 * 1024
 MIN_COMMIT_MS = 100
 
 _encode = msgspec.json.Encoder().encode
-
-
-def _random_id(prefix: str) -> str:
-    return f"{prefix}_{urandom(10).hex()}"
 
 
 class ServerProtocol:
@@ -60,7 +55,7 @@ class ServerProtocol:
         beta: bool | None = None,
         session: Mapping[str, Any] | None = None,
         expires_at: int | None = None,
-        new_id: Callable[[str], str] = _random_id,
+        new_id: Callable[[str], str] = random_id,
         stored_audio: Callable[[str], bytes | None] = lambda item_id: None,
         check: Callable[[wire.ClientEvent], None] = lambda event: None,
     ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from os import urandom
+
 from . import shaping
 from .values import JSON
 
-__all__ = ["to_beta", "without_audio"]
+__all__ = ["random_id", "to_beta", "without_audio"]
 
 _NAMES = {
     "conversation.item.added": "conversation.item.created",
@@ -16,6 +18,11 @@ _NAMES = {
     "response.output_audio_transcript.done": "response.audio_transcript.done",
 }
 _ABSENT = ("conversation.item.done",)
+
+
+def random_id(prefix: str) -> str:
+    """An id of the service's kind, unique enough, of 25 characters with a prefix of four."""
+    return f"{prefix}_{urandom(10).hex()}"
 
 
 def to_beta(name: str, fields: JSON) -> tuple[str, JSON] | None:

@@ -159,15 +159,17 @@ def response_to_flat(response: Mapping[str, Any]) -> tuple[JSON, list[Moved]]:
 
 def item_to_ga(item: Mapping[str, Any]) -> JSON:
     """An assistant message's parts are `output_text` and `output_audio` in GA."""
-    return _with_parts(item, _CONTENT)
+    shaped: JSON = _with_parts(item, _CONTENT)
+    return shaped
 
 
 def item_to_flat(item: Mapping[str, Any]) -> JSON:
     """... and `text` and `audio` in beta."""
-    return _with_parts(item, _FLAT_CONTENT)
+    shaped: JSON = _with_parts(item, _FLAT_CONTENT)
+    return shaped
 
 
-def _with_parts(item: Mapping[str, Any], names: Mapping[str, str]) -> JSON:
+def _with_parts(item: Any, names: Mapping[str, str]) -> Any:
     if not isinstance(item, Mapping):
         return item  # no item at all: whoever checks it says so
     shaped = dict(item)
