@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import logging
 import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
@@ -46,8 +45,6 @@ from vivavoce.toolloop import ToolLoop
 from vivavoce.wanted import Wanted
 
 __all__ = ["CLOSE_DEADLINE", "Runtime"]
-
-logger = logging.getLogger("vivavoce.session")
 
 CLOSE_DEADLINE = 5.0
 """Seconds a provider has to close, and listeners to finish."""
