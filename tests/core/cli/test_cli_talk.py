@@ -198,10 +198,14 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     assert err.splitlines()[-1] == "vivavoce: the key was refused: set a good one"
 
 
+# A shell begins its background jobs with SIGINT ignored, and what they begin inherits it.
+HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+
+
 def spawn(tmp_path: Path, *arguments: str, **options: object) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": SUPPORT, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "vivavoce", *arguments],
+        [sys.executable, "-c", HEED, "-m", "vivavoce", *arguments],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
