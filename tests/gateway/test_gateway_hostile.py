@@ -51,7 +51,7 @@ MESSAGES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("message,code", MESSAGES, ids=[str(m)[:40] for m, _ in MESSAGES])
+@pytest.mark.parametrize(("message", "code"), MESSAGES, ids=[str(m)[:40] for m, _ in MESSAGES])
 async def test_wrong_message_is_answered(serve: Any, script: Script, message: Any, code: str) -> None:
     """Every wrong message gets its error, and the session goes on as it was."""
     client = await (await serve(script.config())).open()

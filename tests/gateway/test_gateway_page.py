@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from recordings import speech
+from client_speech import speech
 from vivavoce_gateway import GatewayConfig
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
