@@ -80,7 +80,7 @@ async def test_written_reply_has_text_alone(serve: Any, script: Script) -> None:
     """`output_modalities: ["text"]`: text events, no audio, and the provider is asked for text."""
     script.replies = [Reply("Noon.", 0)]
     client = await (await serve(script.config())).open()
-    await client.send("response.create", response={"output_modalities": ["text"], "metadata": {"a": "b"}})
+    await client.send("response.create", response={"output_modalities": ["text"], "metadata": {"a": "b"}, "instructions": None})
     done = await client.until("response.done")
     assert done["response"]["output"][0]["content"] == [{"type": "output_text", "text": "Noon."}]
     assert done["response"]["metadata"] == {"a": "b"}

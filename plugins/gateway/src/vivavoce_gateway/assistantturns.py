@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from vivavoce import Item, Tool, VoiceError
 from vivavoce.events import Event
-from vivavoce_openai_realtime.protocol import Fault, shaping
+from vivavoce_openai_realtime.protocol import Fault
 from vivavoce_openai_realtime.protocol import client_events as wire
+from vivavoce_openai_realtime.protocol.session_rules import check_response
 from vivavoce_openai_realtime.protocol.values import given
 
 from vivavoce_gateway import shapes
@@ -49,10 +50,8 @@ class AssistantTurns:
 
     async def respond(self, event: wire.ResponseCreate) -> None:
         """The client asks for a response."""
-        params = given(event.response) or {}
-        if self._protocol.beta:
-            params, _ = shaping.response_to_ga(params)
-        items = self._input(params["input"]) if params.get("input") is not None else None
+        params = check_response(given(event.response) or {}, flat=self._protocol.beta)
+        items = self._input(params["input"]) if "input" in params else None
         options = shapes.reply_options(self._protocol.session, params, items)
         self._waiting_since = self._waiting_since or asyncio.get_running_loop().time()
         await self._ask(self._replies.begin(event, params), options)

@@ -55,9 +55,8 @@ class Rules:
         return self.backend
 
     def _shared(self, nested: Mapping[str, Any], where: str) -> None:
-        for name in ("prompt", "tracing"):
-            if nested.get(name) is not None:
-                raise _cannot(f"use {name}", f"{where}.{name}")
+        if nested.get("prompt") is not None:
+            raise _cannot("use stored prompts", f"{where}.prompt")
         tools = nested.get("tools")
         if tools:
             if not self._provider.can("tools"):

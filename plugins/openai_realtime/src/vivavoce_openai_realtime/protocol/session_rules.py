@@ -316,6 +316,8 @@ def check_response(params: Mapping[str, Any], *, flat: bool = False) -> JSON:
     shaped: JSON = dict(params)
     if flat:
         shaped, _ = shaping.response_to_ga(params)
+    # Some clients (LiveKit's) send null for what they leave to the session.
+    shaped = {name: value for name, value in shaped.items() if value is not None}
     RESPONSE(shaped, "response")
     return shaped
 
