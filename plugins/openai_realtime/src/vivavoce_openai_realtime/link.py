@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vivavoce import events as core
@@ -30,6 +30,7 @@ from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
 from vivavoce_openai_realtime.protocol.server_events import ConversationCreated
 from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
+from vivavoce_openai_realtime.texts import ItemTexts
 
 if TYPE_CHECKING:
     from vivavoce_openai_realtime.transports.base import Transport
@@ -109,7 +110,8 @@ class Link:
         self._small = bytearray()
         self._flush_timer: asyncio.TimerHandle | None = None
         self._least, self._most = 960, 4_800
-        self._parts: dict[str, dict[int, str]] = {}
+        self._texts = ItemTexts()
+        self._speech = False
         self._replies = asyncio.Event()
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.Audio: self._audio,
@@ -121,11 +123,12 @@ class Link:
             events.SessionUpdated: self._session_updated,
             events.RequestFailed: self._failed,
             events.ServerError: self._server_error,
-            events.SpeechStarted: lambda e: context.emit(core.SpeechStarted(e.item_id, e.at_ms)),
-            events.SpeechStopped: lambda e: context.emit(core.SpeechStopped(e.item_id, e.at_ms)),
+            events.SpeechStarted: self._speech_started,
+            events.SpeechStopped: self._speech_stopped,
             events.Committed: self._committed,
             events.Cleared: self._answered,
             events.ItemAdded: self._item_added,
+            events.ItemDone: lambda e: self._write(self._texts.done(e.item_id)),
             events.ItemRetrieved: self._answered,
             events.ItemTruncated: self._answered,
             events.ItemDeleted: self._answered,
@@ -196,24 +199,22 @@ class Link:
         self.context.emit(core.Speaking(audio, event.response_id, event.item_id))
 
     def _text(self, event: events.TextDelta) -> None:
-        role: Any = event.role
-        self.context.emit(core.Writing(event.text, role, event.item_id, event.response_id))
+        written = self._texts.delta(event)
+        if written is not None:
+            self.context.emit(written)
 
     def _final(self, event: events.TextFinal) -> None:
-        # An item may have several parts: its final text is all that are final so far.
-        parts = self._parts.setdefault(event.item_id, {})
-        parts[event.content_index] = event.text
-        if len(self._parts) > 256:
-            del self._parts[next(iter(self._parts))]
-        role: Any = event.role
-        text = "".join(parts[index] for index in sorted(parts))
-        self.context.emit(core.Writing(text, role, event.item_id, event.response_id, final=True))
+        self._write(self._texts.final(event))
         used = shapes.usage(event.usage)
         if used is not None:
             self.context.emit(used)
 
+    def _write(self, texts: Iterable[core.Writing]) -> None:
+        for text in texts:
+            self.context.emit(text)
+
     def _transcript_failed(self, event: events.TranscriptFailed) -> None:
-        self.context.emit(core.Writing("", "user", event.item_id, final=True))
+        self._write(self._texts.final(events.TextFinal("", "user", True, event.item_id, None, 0)))
         self.context.emit(_refusal(event.error))
 
     def _session_ready(self, event: events.SessionReady) -> None:
@@ -258,6 +259,19 @@ class Link:
         elif self.ready.done() and given(event.error.code) not in _BENIGN:
             self.context.emit(_refusal(event.error))
 
+    # Speech begins and ends in turn, also where a service leaves one of the two out.
+
+    def _speech_started(self, event: events.SpeechStarted) -> None:
+        if self._speech:
+            self.context.emit(core.SpeechStopped())
+        self._speech = True
+        self.context.emit(core.SpeechStarted(event.item_id, event.at_ms))
+
+    def _speech_stopped(self, event: events.SpeechStopped) -> None:
+        if self._speech:
+            self._speech = False
+            self.context.emit(core.SpeechStopped(event.item_id, event.at_ms))
+
     def _committed(self, event: events.Committed) -> None:
         self.context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
         self._answered(event)
@@ -279,6 +293,7 @@ class Link:
             reason = given(event.error.code) or given(event.error.type) or reason
             if status == "failed":
                 self.context.emit(_refusal(event.error))
+        self._write(self._texts.finished(event.response_id))
         used = shapes.usage(event.usage, event.response_id)
         self.context.emit(core.ResponseDone(event.response_id, status, reason, used))
         self._replies.set()
