@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -92,8 +92,8 @@ class Provider:
 
 class Wrapper:
     @hookimpl(wrapper=True)
-    def send(self, context: Context, audio: bytes) -> Iterator[None]:
-        return (yield)  # type: ignore[return-value]
+    def send(self, context: Context, audio: bytes) -> Generator[None, Any, Any]:
+        return (yield)
 
 
 async def silence() -> AsyncIterator[bytes]:

@@ -1,0 +1,73 @@
+"""The check's end of the control channel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from vivavoce_conformance.peer.script import Plan, Seen
+from vivavoce_conformance.registry import Unmet
+
+__all__ = ["PeerClient"]
+
+_LIMIT = 64 * 1024 * 1024
+_PATIENCE = 3.0
+
+
+class PeerClient:
+    """Tells the peer what to do, and asks what it saw. `port` is where the provider connects."""
+
+    def __init__(self, port: int, control: int) -> None:
+        self.port = port
+        self._control = control
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._control, limit=_LIMIT)
+        await self.plan(Plan())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    async def _ask(self, do: str, **fields: Any) -> bytes:
+        self._writer.write(msgspec.json.encode({"do": do, **fields}) + b"\n")
+        answer = await self._reader.readline()
+        if answer.startswith(b'{"failed"'):
+            raise RuntimeError(f"the kit's peer failed: {answer.decode()}")
+        return answer
+
+    async def plan(self, plan: Plan) -> None:
+        """Forget everything and begin anew with this plan."""
+        await self._ask("reset", plan=plan)
+
+    async def seen(self) -> Seen:
+        """What it has recorded."""
+        return msgspec.json.decode(await self._ask("seen"), type=Seen)
+
+    async def heard(self) -> bytes:
+        """The audio it received."""
+        return base64.b64decode(msgspec.json.decode(await self._ask("heard")))
+
+    async def spoken(self) -> bytes:
+        """The audio it sent."""
+        return base64.b64decode(msgspec.json.decode(await self._ask("spoken")))
+
+    async def act(self, what: str, **data: Any) -> None:
+        """Do something by itself on the newest connection."""
+        await self._ask("act", what=what, data=data)
+
+    async def reaches(self, kind: str, count: int = 1, timeout: float = _PATIENCE) -> bool:
+        """Wait until it saw `count` of a kind; whether it did."""
+        return bool(msgspec.json.decode(await self._ask("wait", kind=kind, count=count, timeout=timeout)))
+
+    async def until(self, kind: str, count: int = 1, what: str | None = None) -> Seen:
+        """Wait as `reaches` does, and raise `Unmet` if it never came."""
+        if not await self.reaches(kind, count):
+            raise Unmet(what or f"the service never got {count} × {kind!r}")
+        return await self.seen()

@@ -1,0 +1,102 @@
+"""The peer's process: `python -m vivavoce_conformance.peer.process DIALECT` prints its two ports, and ends with its stdin.
+
+The control channel takes one line of JSON, does it, and answers in one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from vivavoce_conformance.peer.script import Plan, Seen
+from vivavoce_conformance.peer.service import Service
+from vivavoce_conformance.profile import load_object
+
+__all__ = ["main"]
+
+_TICK = 0.004
+_LIMIT = 64 * 1024 * 1024
+
+
+class _Control:
+    """What a line asks, done on the service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            request = msgspec.json.decode(line)
+            try:
+                answer = await getattr(self, f"do_{request.pop('do')}")(**request)
+            except Exception as bad:  # told to the check, which is the one who asked
+                answer = {"failed": f"{type(bad).__name__}: {bad}"}
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def do_reset(self, plan: dict[str, Any]) -> None:
+        self._service.reset(msgspec.convert(plan, Plan))
+        await asyncio.sleep(0)
+
+    async def do_seen(self) -> Seen:
+        return self._service.report()
+
+    async def do_heard(self) -> str:
+        return base64.b64encode(self._service.audio).decode()
+
+    async def do_spoken(self) -> str:
+        return base64.b64encode(self._service.spoken).decode()
+
+    async def do_act(self, what: str, data: dict[str, Any]) -> None:
+        await self._service.act(what, data)
+
+    async def do_wait(self, kind: str, count: int, timeout: float) -> bool:
+        """Wait until `count` of something was asked; `audio` counts bytes, `open` and others are fields of `Seen`."""
+        until = asyncio.get_running_loop().time() + timeout
+        while not self._reached(kind, count):
+            if asyncio.get_running_loop().time() > until:
+                return False
+            await asyncio.sleep(_TICK)
+        return True
+
+    def _reached(self, kind: str, count: int) -> bool:
+        seen = self._service.report()
+        if kind == "closed":
+            return seen.open <= count
+        if kind in ("connections", "open", "replies", "audio_bytes"):
+            return bool(getattr(seen, kind) >= count)
+        return len(seen.of(kind)) >= count
+
+
+async def _listen(serve: Any, rcvbuf: int | None = None) -> tuple[asyncio.Server, int]:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if rcvbuf is not None:  # so that a peer which stops reading is felt soon
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    sock.bind(("127.0.0.1", 0))
+    server = await asyncio.start_server(serve, sock=sock, limit=_LIMIT)
+    return server, sock.getsockname()[1]
+
+
+async def _main(dialect: str) -> None:
+    service = Service(load_object(dialect))
+    _, port = await _listen(service.serve, rcvbuf=64 * 1024)
+    _, control = await _listen(_Control(service).serve)
+    print(port, control, flush=True)
+    # The end of whoever started us is the end of our stdin.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    asyncio.run(_main(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""The profiles of the providers that are published with vivavoce."""
+
+from __future__ import annotations
+
+from vivavoce_conformance.profile import Profile
+
+__all__ = ["LOCAL", "REALTIME"]
+
+REALTIME = Profile(
+    dialect="vivavoce_conformance.peer.realtime:RealtimeDialect",
+    url="ws://127.0.0.1:{port}/v1/realtime",
+    credential="api_key",
+)
+"""For every provider that speaks the OpenAI Realtime protocol."""
+
+LOCAL = Profile(config={"responder": "echo"})
+"""The engines are the installed ones; the responder repeats what it heard."""
