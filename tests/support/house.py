@@ -18,7 +18,10 @@ LAYERS: dict[str, list[str]] = {
     "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
     "decisions": ["lifecycle", "turns", "memory", "flow", "reconnect", "tools", "inputs", "failures"],
     "contracts": ["provider", "hookspecs", "wanted"],
-    "edges": ["devices", "files", "sources", "_loudness", "_stereo"],
+    "edges": [
+        *["_playout", "_portaudio", "_devicelife", "devices"],
+        *["files", "sources", "_loudness", "_stereo"],
+    ],
     "runtime": [
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],

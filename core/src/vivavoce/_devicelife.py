@@ -1,0 +1,236 @@
+"""What a microphone and a speaker have in common: opening, losing and finding a device again, and telling about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from vivavoce import _portaudio
+from vivavoce._portaudio import DeviceInfo, Kind
+from vivavoce.audio import AudioFormat
+from vivavoce.errors import AudioError
+
+__all__ = ["Device", "DeviceEvent", "Link"]
+
+logger = logging.getLogger("vivavoce.devices")
+
+_STALLED_S: Final = 1.0
+_RETRY_S: Final = 0.5
+_CLOSE_S: Final = 5.0
+_XRUN_REPORT_S: Final = 5.0
+_Self = TypeVar("_Self", bound="Device")
+
+
+class DeviceEvent(msgspec.Struct, frozen=True):
+    """What happened to a device; `text` says it in one line.
+
+    `lost`: it was unplugged, or its sound server went away. `recovered`: sound goes on, maybe on another device.
+    `xruns`: sound was broken off because this computer was late; told at most every 5 s, with the `count` since.
+    """
+
+    kind: Literal["lost", "recovered", "xruns"]
+    device: str
+    text: str
+    count: int = 0
+
+
+class Link:
+    """One opened stream: what its callback and the loop share. `calls` and `xruns` are the callback's."""
+
+    def __init__(self, format: AudioFormat) -> None:
+        self.format = format
+        self.stream: Any = None
+        self.calls = 0
+        self.xruns = 0
+
+    def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
+        """PortAudio's, in its own thread."""
+        raise NotImplementedError
+
+
+class Device:
+    """The life of one device; the base of `Microphone` and `Speaker`."""
+
+    _kind: Kind
+
+    def __init__(
+        self,
+        device: int | str | None,
+        format: AudioFormat,
+        latency_ms: float,
+        on_event: Callable[[DeviceEvent], None] | None,
+        give_up_s: float,
+    ) -> None:
+        if format.encoding != "pcm16":
+            raise AudioError(f"a sound device plays and records PCM16, not {format}")
+        self.device = device
+        self.format = format
+        self.latency_ms = latency_ms
+        self.info: DeviceInfo | None = None
+        self._on_event = on_event
+        self._give_up_s = give_up_s
+        self._link: Any = None
+        self._lock = asyncio.Lock()
+        self._seen = (0, 0.0)  # the count of callbacks, and when it last changed
+        self._past_xruns = 0
+        self._told_xruns = (0, 0.0)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {self.format}>"
+
+    @property
+    def name(self) -> str:
+        """The device's name, once it is open."""
+        return (
+            self.info.name
+            if self.info is not None
+            else str(self.device if self.device is not None else "default")
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the device is open now."""
+        return self._link is not None
+
+    @property
+    def device_format(self) -> AudioFormat | None:
+        """What the device itself runs at, while it is open; it is converted to and from `format`."""
+        return self._link.format if self._link is not None else None
+
+    @property
+    def xruns(self) -> int:
+        """How often sound was broken off because this computer was late."""
+        return self._past_xruns + (self._link.xruns if self._link is not None else 0)
+
+    @property
+    def host_latency_ms(self) -> float:
+        """The latency of the open stream, as PortAudio tells it."""
+        return float(self._link.stream.latency) * 1000 if self._link is not None else 0.0
+
+    async def open(self: _Self) -> _Self:
+        """Open the device; on an open one nothing happens. The first use does it, too. `AudioError` says what is
+        wrong and what to do. Cancelling leaves nothing open."""
+        if self._link is None:
+            async with self._lock:
+                if self._link is None:
+                    await self._connect(self.device)
+        return self
+
+    async def close(self) -> None:
+        """Close the device. Idempotent; it may be opened again."""
+        async with self._lock:
+            await self._disconnect()
+
+    async def __aenter__(self: _Self) -> _Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Of the subclasses.
+
+    def _make_link(self, format: AudioFormat) -> Link:
+        raise NotImplementedError
+
+    def _linked(self) -> None:
+        """A device was opened."""
+
+    def _unlinked(self) -> None:
+        """It is about to be closed."""
+
+    # Opening and closing. The lock is held.
+
+    async def _connect(self, device: int | str | None) -> None:
+        opening = asyncio.get_running_loop().run_in_executor(None, self._open_blocking, device)
+        try:
+            info, link = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped; what it opens is closed.
+            done = (await asyncio.gather(opening, return_exceptions=True))[0]
+            if not isinstance(done, BaseException):
+                await asyncio.to_thread(_portaudio.close_stream, done[1].stream)
+            raise
+        self.info, self._link = info, link
+        self._seen = (-1, asyncio.get_running_loop().time())
+        self._linked()
+
+    def _open_blocking(self, device: int | str | None) -> tuple[DeviceInfo, Link]:
+        info = _portaudio.find(self._kind, device)
+        made = self._make_link(_portaudio.negotiate(self._kind, info, self.format))
+        made.stream = _portaudio.open_stream(self._kind, info, made.format, self.latency_ms, made.callback)
+        return info, made
+
+    async def _disconnect(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        self._unlinked()
+        self._past_xruns += link.xruns
+        self._link = None
+        closing = asyncio.ensure_future(asyncio.to_thread(_portaudio.close_stream, link.stream))
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await asyncio.shield(closing)
+        except TimeoutError:
+            logger.warning("the driver of %s does not let go of it", self.name)
+
+    # Watching.
+
+    def _alive(self) -> bool:
+        """Whether the callback is being called."""
+        link, now = self._link, asyncio.get_running_loop().time()
+        calls, since = self._seen
+        if link.calls != calls:
+            self._seen = (link.calls, now)
+            return True
+        return now - since < _STALLED_S
+
+    async def _watch(self) -> None:
+        """Tell of xruns; when the device is gone, find another. `AudioError` (code `device_lost`)."""
+        self._report_xruns()
+        if self._link is not None and not self._alive():
+            async with self._lock:
+                if self._link is not None and not self._alive():
+                    await self._recover()
+
+    async def _recover(self) -> None:
+        lost, loop = self.name, asyncio.get_running_loop()
+        await self._disconnect()
+        self._tell(DeviceEvent("lost", lost, f"{lost} is gone: looking for another device"))
+        deadline = loop.time() + self._give_up_s
+        while True:
+            for device in dict.fromkeys((self.device, None)):
+                try:
+                    await self._connect(device)
+                except AudioError as bad:
+                    failure = bad
+                else:
+                    self._tell(DeviceEvent("recovered", self.name, f"{self.name} is used from now on"))
+                    return
+            if loop.time() > deadline:
+                raise AudioError(
+                    f"{lost} is gone, and no other device can be used: {failure}", code="device_lost"
+                ) from failure
+            await asyncio.sleep(_RETRY_S)
+            await asyncio.to_thread(_portaudio.rescan)
+
+    def _report_xruns(self) -> None:
+        told, at = self._told_xruns
+        now = asyncio.get_running_loop().time()
+        if self.xruns > told and now - at > _XRUN_REPORT_S:
+            count = self.xruns - told
+            self._told_xruns = (self.xruns, now)
+            text = f"{self.name}: {count} breaks in the sound, as this computer was late; more latency_ms would help"
+            self._tell(DeviceEvent("xruns", self.name, text, count))
+
+    def _tell(self, event: DeviceEvent) -> None:
+        logger.log(logging.DEBUG if self._on_event is not None else logging.WARNING, "%s", event.text)
+        if self._on_event is not None:
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("a listener of device events failed")
