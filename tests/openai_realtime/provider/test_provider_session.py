@@ -141,6 +141,21 @@ async def test_turns_become_manual_in_an_open_session() -> None:
         assert len(line.sent("input_audio_buffer.commit")) == 1
 
 
+@pytest.mark.parametrize("flat_first", [True, False])
+async def test_one_setting_under_two_names(flat_first: bool) -> None:
+    """Given under one name and changed under the other, a setting is in the next session as it was given last."""
+    old, new = {"type": "semantic_vad", "eagerness": "low"}, {"type": "server_vad", "threshold": 0.7}
+    flat = {"turn_detection": old if flat_first else new}
+    nested = {"audio": {"input": {"turn_detection": new if flat_first else old}}}
+    async with Service() as service:
+        voice, _, _ = await connected(service, session=flat if flat_first else nested)
+        await voice.update_config(**(nested if flat_first else flat))
+        await voice.close()
+        await voice.connect()
+        session = service.lines[1].sent("session.update")[0]["session"]
+        assert session["audio"]["input"]["turn_detection"] == new
+
+
 async def test_acknowledgement_that_repeats_nothing() -> None:
     """A service that acknowledges with a bare session is taken at what was asked for."""
 

@@ -15,7 +15,7 @@ from vivavoce.provider import Session
 from vivavoce.tools import Tool
 
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
-from vivavoce_openai_realtime.protocol.shaping import FLAT_PLACES, deep_merge, to_ga
+from vivavoce_openai_realtime.protocol.shaping import FLAT_PLACES, Moved, deep_merge, to_ga
 from vivavoce_openai_realtime.protocol.values import AudioFormat as WireFormat
 
 __all__ = [
@@ -127,8 +127,16 @@ def session_changes(changes: Mapping[str, Any], session: Session, dialect: Diale
 
 
 def _moved(settings: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """Flat names of the beta at their place in GA, with a note: the original's own example uses them."""
-    nested, moved = to_ga(settings)
+    """Flat names of the beta at their place in GA, with a note: the original's own example uses them.
+
+    One setting under both names is as it was given last: an update may name it otherwise than the session did.
+    """
+    nested: dict[str, Any] = {}
+    moved: list[Moved] = []
+    for name, value in settings.items():
+        one, places = to_ga({name: value})
+        nested = deep_merge(nested, one)
+        moved += places
     if dialect.flat:  # there they are at home, those that GA has no place for too
         return nested | {name: settings[name] for name, place in moved if place is None}
     for name, place in moved:
