@@ -38,13 +38,13 @@ def test_names_are_normalised(site: Site, spelling: str):
 
 def test_unknown_name(site: Site):
     """An unknown name lists what is installed, the nearest name, and how to install."""
-    site.install("openai-realtme")
+    site.install("wonderful")
     with pytest.raises(ProviderNotFoundError) as raised:
-        Voice("openai-realtimee")
+        Voice("wonderfull")
     text = str(raised.value)
-    assert "Did you mean 'openai-realtme'?" in text
+    assert "Did you mean 'wonderful'?" in text
     assert "null" in text
-    assert "pip install vivavoce-openai-realtimee" in text
+    assert "pip install vivavoce-wonderfull" in text
     assert isinstance(raised.value, LookupError)
 
 

@@ -128,10 +128,11 @@ class _VirtualSelector(selectors.BaseSelector):
         if events or self.loop is None or (timeout is not None and timeout <= 0):
             return events
         patience = self.loop.patience()
+        # Asked again even without patience: a thread may have woken the loop and ended since the first look.
+        events = self._real.select(patience)
+        if events:
+            return events
         if patience > 0:
-            events = self._real.select(patience)
-            if events:
-                return events
             self.loop.waited()
         clock = self.loop.clock
         if clock._settled():
