@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from vivavoce.errors import ConfigError, VoiceError
-from vivavoce.redaction import remember_secret
+from vivavoce.redaction import redact, remember_secret
 
 __all__ = [
     "COMMON_KEYS",
@@ -46,16 +46,24 @@ def _secret(instance: object, attribute: attrs.Attribute[Any], value: object) ->
         )
 
 
+def _tools(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, Mapping):
+        value = value.values()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ConfigError(f"tools={value!r}: give a list of tools", option="tools")
+    return tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class CommonConfig:
     """The keys that every provider knows. A provider that has its own derives from this class and adds fields."""
 
     model: str | None = attrs.field(default=None, validator=_text)
     api_key: str | None = attrs.field(default=None, repr=False, validator=_secret)
-    url: str | None = attrs.field(default=None, validator=_text)
+    url: str | None = attrs.field(default=None, validator=_text, repr=lambda url: redact(repr(url)))
     speaker: str | None = attrs.field(default=None, validator=_text)
     instructions: str | None = attrs.field(default=None, validator=_text)
-    tools: Sequence[Any] = attrs.field(default=(), converter=tuple)
+    tools: Sequence[Any] = attrs.field(default=(), converter=_tools)
     session: Mapping[str, Any] = attrs.field(factory=dict, validator=_mapping)
 
 
@@ -190,6 +198,8 @@ def load_mapping(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str
     import tomllib  # only apps with a config file pay for these
     from pathlib import Path
 
+    if not isinstance(source, (str, os.PathLike)):
+        raise ConfigError(f"a config is a mapping or the path of a TOML file, not {type(source).__name__}")
     path = Path(source)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

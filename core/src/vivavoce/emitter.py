@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,10 +17,11 @@ from typing import Any
 
 from vivavoce.errors import VoiceError
 from vivavoce.events import Speaking, Writing
+from vivavoce.redaction import get_logger
 
 __all__ = ["Emitter", "EventQueue", "Listener"]
 
-logger = logging.getLogger("vivavoce.events")
+logger = get_logger("vivavoce.events")
 
 Listener = Callable[[Any], Any]
 _BOUND = 1024

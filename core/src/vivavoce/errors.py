@@ -63,7 +63,7 @@ class VoiceError(Exception):
     ) -> None:
         self.message = redact(message)
         super().__init__(self.message)
-        self.code = code or self.default_code
+        self.code = redact(code) if code else self.default_code
         self.provider = provider
         self.session_id = session_id
         self.retryable = self.default_retryable if retryable is None else retryable
@@ -181,7 +181,7 @@ class ProviderError(VoiceError):
         event_id: str | None = None,
     ) -> None:
         super().__init__(message, code=code, provider=provider, session_id=session_id, retryable=retryable)
-        self.param = param
+        self.param = redact(param) if param else param
         self.event_id = event_id
 
 

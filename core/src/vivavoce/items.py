@@ -48,6 +48,8 @@ class Interruption(msgspec.Struct, frozen=True):
 def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
     """Take `history=` as given by an app: `Item`s, or mappings with their fields (`{"role": "user", "text": "hi"}`)."""
     items = []
+    if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable):
+        raise ConfigError(f"history={history!r}: give a list of items", option="history")
     for number, entry in enumerate(history):
         try:
             item = entry if isinstance(entry, Item) else msgspec.convert(dict(entry), Item, strict=True)

@@ -121,7 +121,7 @@ class Live:
 
     # From the provider.
 
-    def _take(self, event: Event | VoiceError) -> None:
+    def _take(self, event: Any) -> None:
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
@@ -130,8 +130,11 @@ class Live:
             event.session_id = event.session_id or self.session.id
             if not self.ended:
                 self._host.emitter.emit_error(event)
-        elif not self.ended:
-            self._emit(event.type, event)
+        elif isinstance(event, Event):
+            if not self.ended:
+                self._emit(event.type, event)
+        else:
+            self._error(f"the provider emitted a {type(event).__name__}, which is no event", "provider_bug")
 
     def _lost(self, cause: BaseException | None = None) -> None:
         self._host.lost(self, cause)

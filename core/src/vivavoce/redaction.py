@@ -6,19 +6,19 @@ credentials. Both replace the key by `[redacted]`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
 
-__all__ = ["redact", "remember_secret"]
+__all__ = ["get_logger", "redact", "remember_secret"]
 
 REDACTED = "[redacted]"
 _SHAPES = re.compile(
-    r"""\b(?:sk|ek|rk|pk|xai)[-_][A-Za-z0-9_\-*.]{6,}"""  # provider keys, also half-masked ones
-    r"""|(?<=[Bb]earer\s)[^\s"',;]+"""
-    r"""|(?<=[Bb]asic\s)[A-Za-z0-9+/=]{8,}"""
-    r"""|(?<=api-key[=:])\s?[^\s"'&,;]+"""
-    r"""|(?<=api_key[=:])\s?[^\s"'&,;]+"""
-    r"""|(?<=insecure-api-key\.)[^\s"',;]+"""
+    r"""(?P<keep>)\b(?:sk|ek|rk|pk|xai)[-_][A-Za-z0-9_\-*.]{6,}"""  # provider keys, also half-masked ones
+    r"""|(?P<scheme>(?i:bearer|basic)\s)[^\s"',;]{8,}"""
+    r"""|(?P<name>(?i:api[-_]?key|[?&;]key|token|secret)["']?\s?[=:]\s?["']?)[^\s"'&,;}]{6,}"""
+    r"""|(?P<word>insecure-api-key\.)[^\s"',;]+"""
+    r"""|(?P<url>://)[^\s/@:]*:[^\s/@]+(?=@)"""
 )
 # Shorter values would erase ordinary words; the shapes above still cover them.
 _SHORTEST = 8
@@ -41,4 +41,32 @@ def redact(text: str) -> str:
     for secret in _known:
         if secret in text:
             text = text.replace(secret, REDACTED)
-    return _SHAPES.sub(REDACTED, text)
+    return _SHAPES.sub(_hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return (found[found.lastgroup] if found.lastgroup else "") + REDACTED
+
+
+class _Redacting(logging.Filter):
+    """Redacts message and traceback: what a provider, a tool or a listener raises may hold a key."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        shown = redact(message)
+        if shown != message:
+            record.msg, record.args = shown, ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = redact(_formatter.formatException(record.exc_info))
+        return True
+
+
+_formatter = logging.Formatter()
+_redacting = _Redacting()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of this name; what it logs has no keys in it."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_redacting)
+    return logger

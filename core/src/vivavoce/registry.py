@@ -6,7 +6,6 @@ goes wrong there is a `ProviderLoadError` that names the distribution, and every
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import msgspec
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError, ProviderNotFoundError
 from vivavoce.provider import CAPABILITIES, SUPPORTED_API_LEVELS
+from vivavoce.redaction import get_logger
 from vivavoce.relay import check_plugin
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ __all__ = [
     "normalize",
 ]
 
-logger = logging.getLogger("vivavoce.registry")
+logger = get_logger("vivavoce.registry")
 
 PROVIDERS = "vivavoce.providers"
 PLUGINS = "vivavoce.plugins"

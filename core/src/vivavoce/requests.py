@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from vivavoce.events import Role, ToolCallResult, ToolCallStart
 from vivavoce.failures import REQUEST_DEADLINE
 from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
+from vivavoce.redaction import get_logger
 from vivavoce.streams import AudioStream, Response
 from vivavoce.toolloop import ToolLoop
 from vivavoce.tools import Tool
@@ -50,7 +50,7 @@ __all__ = [
     "update",
 ]
 
-logger = logging.getLogger("vivavoce")
+logger = get_logger("vivavoce")
 
 REPLY_DEADLINE = 300.0
 """Seconds that `answer()` waits for the end of the reply before it."""

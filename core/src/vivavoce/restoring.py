@@ -123,7 +123,9 @@ class Restorer:
         self._runtime.tasks.cancel()
         await self._runtime.close_hook(old, "lost")
         while (delay := self.backoff.next_delay(loop.time(), random.random())) is not None:
-            shown = cause if isinstance(cause, Exception) else None
+            # Not a foreign exception: its text may hold what ours never do.
+            known = cause if isinstance(cause, VoiceError) else None
+            shown = known or failures.lost(self._runtime.provider, cause, old.session.id)
             self._runtime.emitter.emit("reconnecting", Reconnecting(self.backoff.attempts, delay, shown))
             await asyncio.sleep(delay / 1000)
             try:

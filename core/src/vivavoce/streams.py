@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from vivavoce.audio import AudioFormat
 from vivavoce.events import EndReason, ResponseDone
+from vivavoce.redaction import get_logger
 
-logger = logging.getLogger("vivavoce.streams")
+logger = get_logger("vivavoce.streams")
 
 __all__ = ["AudioStream", "Playback", "Response", "Sink"]
 

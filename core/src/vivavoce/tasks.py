@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vivavoce.errors import VoiceError
+from vivavoce.redaction import get_logger
 
 __all__ = ["Tasks", "ended", "finish"]
 
-logger = logging.getLogger("vivavoce.session")
+logger = get_logger("vivavoce.session")
 
 
 class Tasks:

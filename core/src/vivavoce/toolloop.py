@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -17,11 +16,12 @@ import msgspec
 
 from vivavoce.errors import ConfigError
 from vivavoce.events import ToolCallResult, ToolCallStart
+from vivavoce.redaction import get_logger
 from vivavoce.tools import Tool
 
 __all__ = ["ToolLoop"]
 
-logger = logging.getLogger("vivavoce.tools")
+logger = get_logger("vivavoce.tools")
 
 _REMEMBERED = 1024
 

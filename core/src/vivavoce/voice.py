@@ -74,6 +74,8 @@ class Voice(Listening):
         history: Iterable[Item | Mapping[str, Any]] = (),
         **config: Any,
     ) -> None:
+        if not isinstance(strict, bool):
+            raise ConfigError(f"strict={strict!r}: give True or False", option="strict")
         parts = assemble(provider, plugins)
         built, unused = build_config(
             config,
