@@ -74,7 +74,9 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         pin = ["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []
-        self._process = subprocess.Popen([*pin, sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [*pin, sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True
+        )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         if (os.cpu_count() or 1) > 1:
@@ -249,7 +251,10 @@ def main() -> None:
                 row = asyncio.run(load(gateway, count, options.seconds, kind))
                 rows[kind].append(row)
                 label = f"{count} vad" if kind == "vad" else str(count)
-                print(f"{label:>9} {row['p50_ms']:>8} {row['p99_ms']:>8} {row['cpu_percent']:>6} {row['kib_per_session']:>9} {row['frames_back']:>6}", flush=True)
+                print(
+                    f"{label:>9} {row['p50_ms']:>8} {row['p99_ms']:>8} {row['cpu_percent']:>6} {row['kib_per_session']:>9} {row['frames_back']:>6}",
+                    flush=True,
+                )
         if options.churn:
             rows["churn"] = asyncio.run(churn(gateway, options.churn))
             print(" ".join(f"{key}={value}" for key, value in rows["churn"].items()))
