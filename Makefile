@@ -10,10 +10,10 @@ RUN := $(VENV)/bin/python
 setup = @sh scripts/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs dist soak fuzz mutants lock clean
+.PHONY: help demo test test-clients check format bench docs dist soak fuzz mutants lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 demo: ## a spoken conversation with real speech: no key, no network service, no sound card
 	$(setup) demo
@@ -24,6 +24,10 @@ test: ## every test (longer runs are soak, fuzz and mutants)
 	@if [ -f scripts/real_speech.py ]; then $(RUN) scripts/real_speech.py --fetch \
 		|| echo "test: no recorded speech could be fetched, so tests on real speech will be skipped"; fi
 	@$(RUN) -m pytest $(ARGS)
+
+test-clients: ## one conversation with each independent client of the Realtime protocol, against the gateway
+	$(setup) test
+	@$(RUN) scripts/clients.py $(ARGS)
 
 check: ## format, lint, types, tests
 	$(setup) check

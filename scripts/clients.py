@@ -55,7 +55,9 @@ def main() -> int:
     """Run the clients named on the command line, or all."""
     unknown = set(sys.argv[1:]) - {client.name for client in CLIENTS}
     if unknown:
-        print(f"clients: no client {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in CLIENTS)}")
+        print(
+            f"clients: no client {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in CLIENTS)}"
+        )
         return 2
     chosen = [client for client in CLIENTS if not sys.argv[1:] or client.name in sys.argv[1:]]
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ def main() -> int:
             began = time.monotonic()
             problem = run(client, url)
             failed += problem is not None
-            print(f"clients: {client.name:16} {problem or 'ok'} ({time.monotonic() - began:.0f} s)", flush=True)
+            print(
+                f"clients: {client.name:16} {problem or 'ok'} ({time.monotonic() - began:.0f} s)", flush=True
+            )
     print(f"clients: {len(chosen) - failed} of {len(chosen)} held the conversation")
     return 1 if failed else 0
 
@@ -135,7 +139,15 @@ def judge(client: Client, seen: dict[str, Any]) -> list[str]:
         "closed": seen["closed"],
     }
     excused = {what for what, _ in client.cannot}
-    return [f"{what}: {seen[what]!r}" for what, right in expected.items() if not right and what not in excused]
+    return [
+        f"{what}: {seen[what]!r}" for what, right in expected.items() if not right and what not in excused
+    ]
+
+
+def quietly(*command: str) -> None:
+    """Run a step of an installation; raises if it fails."""
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def python_command(client: Client) -> list[str]:
@@ -146,14 +158,12 @@ def python_command(client: Client) -> list[str]:
     if not (stamp.exists() and stamp.read_text() == " ".join(client.packages)):
         print(f"clients: installing {', '.join(client.packages)}", flush=True)
         uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        quiet = {"check": True, "stdout": subprocess.DEVNULL}
         if Path(uv).exists():
-            environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
-            subprocess.run([uv, "venv", "-q", "--clear", str(home)], env=environment, **quiet)
-            subprocess.run([uv, "pip", "install", "-q", "--python", str(python), *client.packages], env=environment, **quiet)
+            quietly(uv, "venv", "-q", "--clear", str(home))
+            quietly(uv, "pip", "install", "-q", "--python", str(python), *client.packages)
         else:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], **quiet)
-            subprocess.run([str(python), "-m", "pip", "install", "-q", *client.packages], **quiet)
+            quietly(sys.executable, "-m", "venv", "--clear", str(home))
+            quietly(str(python), "-m", "pip", "install", "-q", *client.packages)
         stamp.write_text(" ".join(client.packages))
     return [str(python), str(SCRIPTS / client.script)]
 

@@ -22,7 +22,11 @@ async def go_forward(meters: int) -> str:
 async def converse(url: str, result: Result) -> None:
     async with aiohttp.ClientSession() as http:
         model = realtime.RealtimeModel(
-            model="gpt-realtime", base_url=url, api_key="any", http_session=http, input_audio_transcription=AudioTranscription(model="whisper-1")
+            model="gpt-realtime",
+            base_url=url,
+            api_key="any",
+            http_session=http,
+            input_audio_transcription=AudioTranscription(model="whisper-1"),
         )
         session = model.session()
         await session.update_tools([go_forward])
@@ -34,7 +38,9 @@ async def converse(url: str, result: Result) -> None:
                 async for call in generation.function_stream:
                     result.seen["tool"] = json.loads(call.arguments)
                     context = session.chat_ctx.copy()
-                    output = llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output="arrived", is_error=False)
+                    output = llm.FunctionCallOutput(
+                        call_id=call.call_id, name=call.name, output="arrived", is_error=False
+                    )
                     context.items.append(output)
                     await session.update_chat_ctx(context)
                     session.generate_reply()

@@ -49,7 +49,9 @@ async def converse(url: str, result: Result) -> None:
 
         listening = asyncio.create_task(listen())
         await paced(speech("walk"), session.send_audio)
-        await result.until(lambda: result.seen["tool"] and result.seen["audio"] > 20_000, "the tool and the reply")
+        await result.until(
+            lambda: result.seen["tool"] and result.seen["audio"] > 20_000, "the tool and the reply"
+        )
         await result.until(lambda: result.seen["reply"], "the words of the reply")
         before = result.seen["audio"]
         await paced(speech("hello"), session.send_audio)

@@ -21,7 +21,9 @@ async def converse(url: str, result: Result) -> None:
     official = AsyncOpenAI(api_key="any", base_url=url.replace("ws://", "http://").removesuffix("/realtime"))
     async with official.realtime.connect(model="gpt-realtime") as connection:
         transcription = {"transcription": {"model": "whisper-1"}}
-        await connection.session.update(session={"type": "realtime", "tools": [WALK], "audio": {"input": transcription}})
+        await connection.session.update(
+            session={"type": "realtime", "tools": [WALK], "audio": {"input": transcription}}
+        )
         heard: dict[str, int] = {}
         spoken: list[str] = []
         responding = False
@@ -57,9 +59,15 @@ async def converse(url: str, result: Result) -> None:
                     raise RuntimeError(event.error.message)
 
         listening = asyncio.create_task(listen())
-        await paced(speech("walk"), lambda pcm: connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode()))
+        await paced(
+            speech("walk"),
+            lambda pcm: connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode()),
+        )
         await result.until(lambda: result.seen["reply"], "the reply")
-        await paced(speech("hello"), lambda pcm: connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode()))
+        await paced(
+            speech("hello"),
+            lambda pcm: connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode()),
+        )
         await result.until(lambda: result.seen["interrupted"], "the interruption")
         await result.until(lambda: len(result.seen["reply"]) > 1, "the second reply")
         listening.cancel()

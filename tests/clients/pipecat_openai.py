@@ -53,7 +53,9 @@ class Watch(FrameProcessor):
 
 
 async def converse(url: str, result: Result) -> None:
-    walk = FunctionSchema("go_forward", "Go forward some meters.", {"meters": {"type": "integer"}}, ["meters"])
+    walk = FunctionSchema(
+        "go_forward", "Go forward some meters.", {"meters": {"type": "integer"}}, ["meters"]
+    )
 
     async def go_forward(params: FunctionCallParams) -> None:
         result.seen["tool"] = dict(params.arguments)

@@ -80,7 +80,10 @@ async def test_written_reply_has_text_alone(serve: Any, script: Script) -> None:
     """`output_modalities: ["text"]`: text events, no audio, and the provider is asked for text."""
     script.replies = [Reply("Noon.", 0)]
     client = await (await serve(script.config())).open()
-    await client.send("response.create", response={"output_modalities": ["text"], "metadata": {"a": "b"}, "instructions": None})
+    await client.send(
+        "response.create",
+        response={"output_modalities": ["text"], "metadata": {"a": "b"}, "instructions": None},
+    )
     done = await client.until("response.done")
     assert done["response"]["output"][0]["content"] == [{"type": "output_text", "text": "Noon."}]
     assert done["response"]["metadata"] == {"a": "b"}
@@ -241,6 +244,31 @@ async def test_truncate_tells_the_provider_what_was_heard(serve: Any, script: Sc
     assert (done["type"], cut.played_ms, cut.received_ms) == ("rate_limits.updated", 400, 1000)
     await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=900)
     assert "already shorter" in (await client.until("error"))["error"]["message"]
+
+
+async def test_edited_conversation_is_told_whole(serve: Any, script: Script) -> None:
+    """After a deletion or an insertion the provider is given the conversation as the client has it now."""
+    script.replies = [Reply("first answer", 20), Reply("second answer", 20)]
+    client = await (await serve(script.config())).open()
+    for text in ("one", "two"):
+        await client.say(text)
+    first = (await client.until("conversation.item.done"))["item"]["id"]
+    await client.until("conversation.item.done")
+    await client.send("response.create")
+    await client.until("response.done")
+    assert "input" not in script.last.called("answer")[0].args[0]
+    await client.send("conversation.item.delete", item_id=first)
+    part = {"type": "input_text", "text": "be kind"}
+    item = {"type": "message", "role": "system", "content": [part]}
+    await client.send("conversation.item.create", item=item, previous_item_id="root")
+    await client.send("response.create")
+    await client.until("response.done")
+    told = script.last.called("answer")[1].args[0]["input"]
+    assert [(item.role, item.text) for item in told] == [
+        ("system", "be kind"),
+        ("user", "two"),
+        ("assistant", "first answer"),
+    ]
 
 
 async def test_longest_response_is_kept(serve: Any, script: Script) -> None:

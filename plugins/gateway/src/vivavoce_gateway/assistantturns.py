@@ -41,6 +41,8 @@ class AssistantTurns:
             finished=self._finished,
             first_audio=self._speaks,
         )
+        self.edited = False
+        """The client changed what was said before: the provider is told the whole conversation with each request."""
         self._waiting_since: float | None = None  # for the reply's first audio
         self._extra_tools: dict[str, Tool] = {}
 
@@ -73,6 +75,12 @@ class AssistantTurns:
                 found.append(made)
         return found
 
+    def _whole_conversation(self) -> list[Item]:
+        conversation, transcripts = self._protocol.conversation, self._session.user.transcripts
+        kept = (conversation.get(item_id) for item_id in conversation.order)
+        made = (shapes.history_item(item, transcripts) for item in kept if item is not None)
+        return [item for item in made if item is not None]
+
     async def by_itself(self) -> None:
         """The user's turn is over: answer it, unless a response is under way."""
         if self._protocol.session["type"] != "realtime" or not self._backend.can("turns"):
@@ -93,6 +101,9 @@ class AssistantTurns:
         if reply.dead:
             return
         await self._offer(options)
+        if self.edited and "input" not in options:
+            await self._session.user.understood()
+            options["input"] = self._whole_conversation()
         self._replies.expect(reply)
         try:
             await self._backend.voice.answer(**options)

@@ -15,16 +15,16 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import attrs
-from vivavoce import ConfigError, VoiceError
-from vivavoce.events import Closed, Event
+from vivavoce import VoiceError
+from vivavoce.events import Closed, Event, ToolCallStart
 from vivavoce_openai_realtime.protocol import Fault, ServerProtocol, shaping
 from vivavoce_openai_realtime.protocol import client_events as wire
-from vivavoce_openai_realtime.protocol.codec import b64decode
 from vivavoce_openai_realtime.protocol.values import given
 
 from vivavoce_gateway import shapes
 from vivavoce_gateway.assistantturns import AssistantTurns
 from vivavoce_gateway.backend import Backend
+from vivavoce_gateway.clientitems import ClientItems
 from vivavoce_gateway.config import GatewayConfig, Route
 from vivavoce_gateway.jobs import Jobs
 from vivavoce_gateway.limits import Bucket
@@ -91,6 +91,7 @@ class ClientSession:
         )
         self.jobs = Jobs(self._job_failed)
         self.assistant = AssistantTurns(self)
+        self._items = ClientItems(self)
         self._user: UserTurns | None = None  # once the provider has told its formats
         self._outbox = Outbox(
             channel.send, bound=self._limits.unsent_bytes, deadline=self._limits.send_seconds, slow=self._slow
@@ -98,14 +99,14 @@ class ClientSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self._applied: dict[str, Any] = {}
-        self._calls: set[str] = set()
         self._handlers: dict[type, Callable[[Any], Coroutine[Any, Any, None]]] = {
             wire.SessionUpdate: self._settings_changed,
             wire.TranscriptionSessionUpdate: self._settings_changed,
             wire.InputAudioBufferAppend: self._append,
             wire.InputAudioBufferCommit: lambda event: self.user.commit(),
             wire.InputAudioBufferClear: lambda event: self.user.clear(),
-            wire.ConversationItemCreate: self._item_created,
+            wire.ConversationItemCreate: self._items.created,
+            wire.ConversationItemDelete: self._items.deleted,
             wire.ConversationItemTruncate: self.assistant.truncated,
             wire.ResponseCreate: self.assistant.respond,
             wire.ResponseCancel: self.assistant.cancel,
@@ -345,32 +346,6 @@ class ClientSession:
         if changes:
             await self.jobs.put(partial(self.backend.voice.update_config, **changes))
 
-    async def _item_created(self, event: wire.ConversationItemCreate) -> None:
-        item = shaping.item_to_ga(event.item)
-        kind, voice = item.get("type"), self.backend.voice
-        if kind == "function_call_output" and item["call_id"] in self._calls:
-            self._calls.discard(item["call_id"])
-            await self.jobs.put(partial(self._tool_result, item["call_id"], item["output"]))
-        if kind != "message":
-            return
-        for part in item["content"]:
-            if part["type"] == "input_audio":
-                try:
-                    audio = b64decode(part["audio"])
-                except ValueError:
-                    raise Fault("invalid_value", "Invalid value: expected base64.", "item.content") from None
-                await self.user.add_spoken(item.get("id") or self.protocol.conversation.last() or "", audio)
-        text = shapes.message_text({"content": [p for p in item["content"] if p["type"] != "input_audio"]})
-        if text:
-            await self.jobs.put(partial(voice.send_text, text, role=item["role"]))
-
-    async def _tool_result(self, call_id: str, output: str) -> None:
-        try:
-            await self.backend.voice.return_tool_result(call_id, output)
-        except ConfigError:
-            # The core has answered it: the model called a function that is not there.
-            self.log("a tool call had its output already")
-
     # The provider.
 
     async def to_provider(self, pcm: bytes) -> None:
@@ -383,9 +358,8 @@ class ClientSession:
     def _take(self, event: Event | VoiceError) -> None:
         if self._user is None or isinstance(event, VoiceError):
             return  # of the connect; errors come as the voice's `error`
-        call_id = getattr(event, "call_id", None)
-        if call_id is not None:
-            self._calls.add(call_id)
+        if isinstance(event, ToolCallStart):
+            self._items.calls.add(event.call_id)
         if not self.assistant.take(event):
             self._user.take(event)
         self.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["UserTurns"]
 
 _TRANSCRIPT_S = 15.0
+_UNDERSTOOD_S = 5.0
 _STORED = 8 * 1024 * 1024
 _KEPT = 4096
 
@@ -42,6 +44,8 @@ class UserTurns:
         self._stored: OrderedDict[str, bytes] = OrderedDict()
         self._stored_size = 0
         self._idle: asyncio.TimerHandle | None = None
+        self._untold: set[str] = set()
+        self._told = asyncio.Event()
         self.transcripts: OrderedDict[str, str] = OrderedDict()
         self.configure()
 
@@ -114,6 +118,8 @@ class UserTurns:
         backend = self._session.backend
         if backend.can("transcripts") or not self._settings["transcription"]:
             self._unmatched.append((item_id, now))
+            if backend.can("transcripts"):
+                self._untold.add(item_id)
         elif backend.can("listen"):
             self._session.spawn(self._transcribe(item_id, audio))
         else:
@@ -234,7 +240,18 @@ class UserTurns:
         if wanted:
             self._transcribed(item_id, event.text, told=bool(before))
 
+    async def understood(self) -> None:
+        """Wait for the transcripts of the turns that were handed over, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_UNDERSTOOD_S):
+                while self._untold:
+                    self._told.clear()
+                    await self._told.wait()
+        self._untold.clear()
+
     def _keep(self, item_id: str, text: str) -> None:
+        self._untold.discard(item_id)
+        self._told.set()
         self.transcripts[item_id] = text
         if len(self.transcripts) > _KEPT:
             self.transcripts.popitem(last=False)
