@@ -195,7 +195,7 @@ class Bench:
             await asyncio.sleep(0.005)
 
     @asynccontextmanager
-    async def nothing_left(self, what: str) -> AsyncIterator[None]:
+    async def nothing_left(self, what: str, *, at_peer: bool = True) -> AsyncIterator[None]:
         """Nothing may be left of what the block began: here, and at the peer."""
         guard = no_leaks()
         try:
@@ -203,7 +203,7 @@ class Bench:
                 yield
         except LeakError as leaked:
             raise Unmet(f"{what}: {leaked}") from None
-        if self._peer is not None and not await self._peer.reaches("closed", 0):
+        if at_peer and self._peer is not None and not await self._peer.reaches("closed", 0):
             raise Unmet(f"{what}: the service still has {(await self._peer.seen()).open} connection(s)")
 
 

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
 from vivavoce.cli.console import Failed, complain, is_live, print_json, print_table
-from vivavoce.errors import ConfigError, VoiceError
+from vivavoce.errors import VoiceError
 
 from vivavoce_conformance import badge, matrix
 from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.judge import judge
 from vivavoce_conformance.registry import applicable
 from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
-from vivavoce_conformance.verdict import Report, Result, Waiver
+from vivavoce_conformance.verdict import Report, Result
+from vivavoce_conformance.waivers import read_waivers
 
-__all__ = ["conformance", "read_waivers"]
-
-
-def read_waivers(path: Path) -> list[Waiver]:
-    """The waivers of a TOML file: `[VV-CON-083]` with `reason` and `until` (a date). Raises `ConfigError`."""
-    try:
-        tables = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as bad:
-        raise ConfigError(f"{path}: {bad}") from bad
-    return [_waiver(path, id, table) for id, table in tables.items()]
-
-
-def _waiver(path: Path, id: str, table: Any) -> Waiver:
-    if id not in CHECKS:
-        raise ConfigError(f"{path}: no check is named {id}; `vivavoce conformance --list` names them")
-    reason = table.get("reason") if isinstance(table, dict) else None
-    until = table.get("until") if isinstance(table, dict) else None
-    if not isinstance(reason, str) or len(reason.strip()) < 10:
-        raise ConfigError(f"{path}: [{id}] needs a `reason` of some words")
-    if not isinstance(until, date):
-        raise ConfigError(f"{path}: [{id}] needs `until`, a date such as 2027-01-31")
-    if until < date.today():
-        raise ConfigError(f"{path}: [{id}] ended on {until}: repair what it waives, or give it a new date")
-    return Waiver(id, reason.strip(), until)
+__all__ = ["conformance"]
 
 
 @click.command(name="conformance")

@@ -181,7 +181,7 @@ async def can_be_cancelled(bench: Bench) -> None:
         await bench.peer.plan(Plan(lag=0.02))
     async with bench.session():
         pass  # what the first session loads stays
-    for turns in (1, 3, 8, 20, 50):
+    for turns in (1, 3, 8, 20, 50) if bench.has_peer else (2, 30):
         voice = bench.voice()
         async with bench.nothing_left(f"connect() cancelled after {turns} turns of the loop"):
             task = asyncio.ensure_future(voice.connect(timeout=CONNECT_MS))

@@ -29,9 +29,11 @@ _LOST = (ConnectionLostError, NotConnectedError, ProviderError)
 
 async def _loses(bench: Bench, act: str, **data: int) -> Closed:
     """The peer does `act` while a reply runs: the session must end, with everything that waits on it."""
-    plan = Plan(replies=[Reply(audio_ms=60, hold=True)])
-    async with bench.nothing_left(f"after {act}"), bench.session() as voice:
-        await bench.peer.plan(plan)
+    async with bench.session():
+        pass  # what the first session loads stays
+    bench.events.clear()
+    await bench.peer.plan(Plan(replies=[Reply(audio_ms=60, hold=True)]))
+    async with bench.nothing_left(f"after {act}"):
         voice = bench.voice()
         await voice.connect(timeout=8_000)
         response = await bench.ask(voice)
@@ -47,6 +49,7 @@ async def _loses(bench: Bench, act: str, **data: int) -> Closed:
         await bench.settle(lambda: voice.state == "closed", f"the state stays {voice.state!r}")
         reason = response.audio.end_reason
         expect(reason == "lost", f"the reply's stream ended as {reason!r}")
+        await within(voice.close(), "close()", 12)
     closed = bench.of(Closed)[0]
     assert isinstance(closed, Closed)
     return closed
@@ -210,7 +213,8 @@ async def closes_a_stalled_session(bench: Bench) -> None:
     """`close()` ends also when the service has fallen silent for ever, and leaves nothing."""
     async with bench.session():
         pass
-    async with bench.nothing_left("after closing a stalled session"):
+    # A peer that no longer reads cannot tell that the connection ended.
+    async with bench.nothing_left("after closing a stalled session", at_peer=False):
         voice = bench.voice()
         await voice.connect(timeout=8_000)
         await bench.peer.act("stall")
@@ -267,8 +271,8 @@ async def leaves_nothing(bench: Bench) -> None:
     """Sessions that were closed leave no task, thread, descriptor, child or connection."""
     async with bench.session():
         pass  # what the first session loads stays
-    async with bench.nothing_left("after three sessions"):
-        for _ in range(3):
+    async with bench.nothing_left("after more sessions"):
+        for _ in range(3 if bench.has_peer else 1):
             voice = bench.voice()
             await voice.connect(timeout=8_000)
             if "turns" in bench.capabilities:

@@ -155,7 +155,7 @@ async def configures_again(bench: Bench) -> None:
     last = [one for one in seen.of("configure") if one["connection"] == 2]
     expect(last, "the second connection was not configured")
     words = str(last[-1].get("instructions"))
-    expect("Be brief." in words and "Be kind." in words, f"it was configured with {words!r}")
+    expect(words == "Be kind.", f"it was configured with {words!r}")
 
 
 @reconnect("VV-CON-152", needs="realtime turns text replay", peer=True)
@@ -268,8 +268,26 @@ async def sends_its_key(bench: Bench) -> None:
 grammar = family("event-stream grammar")
 
 
-async def _story(bench: Bench) -> list[object]:
-    """A whole conversation; what the provider emitted into its session."""
+class _Story:
+    """One conversation, which all rules of the grammar judge."""
+
+    def __init__(self, emitted: list[object], received: list[object]) -> None:
+        self.emitted = emitted
+        self.received = received
+
+
+_told: dict[str, _Story] = {}
+
+
+async def _story(bench: Bench) -> _Story:
+    """A whole conversation: what the provider emitted into its session, and what listeners received."""
+    spec = bench.target.spec
+    if spec not in _told:
+        _told[spec] = await _converse(bench)
+    return _told[spec]
+
+
+async def _converse(bench: Bench) -> _Story:
     plan = Plan(replies=[Reply(), Reply(audio_ms=0), Reply(status="incomplete")]) if bench.has_peer else None
     async with bench.session(plan) as voice:
         for _ in range(2):
@@ -279,7 +297,7 @@ async def _story(bench: Bench) -> list[object]:
             await bench.peer.act("speech", text="And now?", at_ms=40, ends_ms=160)
         await within((await bench.ask(voice)).done(), "done()", 15)
         await asyncio.sleep(0.05)
-    return bench.sessions[-1]
+    return _Story(bench.sessions[-1], bench.events)
 
 
 def _rules(emitted: Iterable[object], *prefixes: str) -> None:
@@ -290,38 +308,37 @@ def _rules(emitted: Iterable[object], *prefixes: str) -> None:
 @grammar("VV-CON-170", needs="realtime turns")
 async def orders_responses(bench: Bench) -> None:
     """The provider tells each reply from its beginning to its end, in order: `ResponseCreated`, its parts, `ResponseDone`."""
-    _rules(await _story(bench), "response.", "session.")
+    _rules((await _story(bench)).emitted, "response.", "session.")
 
 
 @grammar("VV-CON-171", needs="realtime turns")
 async def orders_audio(bench: Bench) -> None:
     """Audio of a reply ends once, with `SpeakingDone`, and nothing of it follows."""
-    _rules(await _story(bench), "audio.", "speaker.")
+    _rules((await _story(bench)).emitted, "audio.", "speaker.")
 
 
 @grammar("VV-CON-172", needs="realtime vad turns")
 async def orders_speech(bench: Bench) -> None:
     """Beginnings and ends of the user's speech alternate, in time and for one item."""
-    _rules(await _story(bench), "speech.")
+    _rules((await _story(bench)).emitted, "speech.")
 
 
 @grammar("VV-CON-173", needs="realtime turns")
 async def ends_texts(bench: Bench) -> None:
     """Each text has at most one end, and nothing of it follows; each turn is told once."""
-    _rules(await _story(bench), "writing.", "turn.")
+    _rules((await _story(bench)).emitted, "writing.", "turn.")
 
 
 @grammar("VV-CON-174", needs="realtime turns")
 async def emits_whole_values(bench: Bench) -> None:
     """Single values make sense: audio is whole samples and never empty, times and counts are not negative."""
-    _rules(await _story(bench), "value")
+    _rules((await _story(bench)).emitted, "value")
 
 
 @grammar("VV-CON-175", needs="realtime turns")
 async def tells_a_valid_story(bench: Bench) -> None:
     """What listeners receive of a whole conversation follows the grammar of events, and ends closed."""
-    await _story(bench)
-    broken = validate(bench.events, closed=True)
+    broken = validate((await _story(bench)).received, closed=True)
     expect(not broken, "; ".join(map(str, broken[:3])))
 
 
@@ -331,7 +348,7 @@ async def emits_core_events_alone(bench: Bench) -> None:
     from vivavoce.events import Closed, Event, Interrupted, Opened, Reconnecting, ToolCallResult
 
     own = (Opened, Closed, Reconnecting, Reconnected, Interrupted, ToolCallResult)
-    for event in await _story(bench):
+    for event in (await _story(bench)).emitted:
         expect(isinstance(event, (Event, VoiceError)), f"it emitted {event!r}, which is no event")
         expect(not isinstance(event, own), f"it emitted {type(event).__name__}, which is the core's own")
 
@@ -406,8 +423,9 @@ async def lists_speakers(bench: Bench) -> None:
 async def listens(bench: Bench) -> None:
     """`listen()` gives text for audio, and "" or words for noise and silence; it does not raise."""
     noise = random.Random(7).randbytes(16_000)
-    for audio in (bytes(16_000), noise, b""):
-        text = await within(bench.voice().listen(audio, rate=16_000), "listen()", 20)
+    voice = bench.voice()
+    for audio in (bytes(8_000), noise[:8_000], b""):
+        text = await within(voice.listen(audio, rate=16_000), "listen()", 20)
         expect(isinstance(text, str), f"it gave {type(text).__name__}")
 
 
@@ -431,5 +449,5 @@ async def leaves_nothing_of_speech(bench: Bench) -> None:
                 async for _ in stream:
                     pass
             if "listen" in bench.capabilities:
-                await within(voice.listen(bytes(16_000), rate=16_000), "listen()", 20)
+                await within(voice.listen(bytes(3_200), rate=16_000), "listen()", 20)
             await within(voice.close(), "close()", 12)

@@ -45,6 +45,7 @@ class Stream:
         self._reader = reader
         self._writer = writer
         self._slow = slow
+        self._writing = asyncio.Lock()
 
     async def receive(self) -> Frame:
         data = await self._read()
@@ -58,13 +59,15 @@ class Stream:
     async def raw(self, data: bytes) -> None:
         """Write bytes; what the client no longer takes is dropped."""
         try:
-            if not self._slow:
-                self._writer.write(data)
-            for place in range(len(data) if self._slow else 0):
-                self._writer.write(data[place : place + 1])
-                if place % 16 == 0:
-                    await asyncio.sleep(0)
-            await self._writer.drain()
+            # Acknowledgements and replies are written by two tasks; their bytes may not mix.
+            async with self._writing:
+                if not self._slow:
+                    self._writer.write(data)
+                for place in range(len(data) if self._slow else 0):
+                    self._writer.write(data[place : place + 1])
+                    if place % 16 == 0:
+                        await asyncio.sleep(0)
+                await self._writer.drain()
         except (ConnectionError, RuntimeError):
             raise Gone from None
 
