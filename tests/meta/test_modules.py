@@ -87,7 +87,13 @@ def test_exported_names_are_right(source: Source) -> None:
     assert [name for name in exported if not hasattr(module, name)] == []
     if source.path.name == "__init__.py":
         return  # a package chooses what it hands on
-    defined = {node.name for node in source.tree.body if isinstance(node, (ast.ClassDef, *FUNCTIONS))}
+    # A function that a decorator puts into a registry of its package is reached by that.
+    registers = source.module.startswith("vivavoce_conformance.checks")
+    defined = {
+        node.name
+        for node in source.tree.body
+        if isinstance(node, (ast.ClassDef, *FUNCTIONS)) and not (registers and node.decorator_list)
+    }
     # pytest finds the hooks of a plugin by their names
     assert {name for name in defined if not name.startswith(("_", "pytest_"))} - set(exported) == set()
 

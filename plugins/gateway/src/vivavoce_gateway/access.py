@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 from vivavoce.redaction import remember_secret
 
-__all__ = ["Access", "Offer", "Secret", "origin_allowed"]
+__all__ = ["Access", "Offer", "Secret", "bearer", "origin_allowed"]
 
 _KEY_PREFIX = "openai-insecure-api-key."
 _BETA = "openai-beta.realtime-v1"
