@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,7 +15,10 @@ from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.errors import ConfigError, ProviderLoadError
 from vivavoce.relay import Relay, check_plugin
 
-__all__ = ["Parts", "assemble"]
+__all__ = ["Parts", "assemble", "claim"]
+
+
+_claimed: dict[int, weakref.ref[object]] = {}
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -47,6 +52,25 @@ def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> 
         output_format=getattr(ready, "output_format", PCM16_24K),
         connect_options=frozenset(getattr(ready, "connect_options", ())),
     )
+
+
+def claim(provider: object | str | None) -> None:
+    """A ready provider object belongs to one voice: its state is that of one conversation. Raises `ConfigError`."""
+    if provider is None or isinstance(provider, (str, type)):
+        return
+    key = id(provider)
+    if key in _claimed:
+        raise ConfigError(
+            f"this {type(provider).__name__} object belongs to another voice: give its class, or a new object",
+            option="provider",
+        )
+    # An object that takes no weak reference cannot be told from a later one at the same place, so it is not checked.
+    with suppress(TypeError):
+        _claimed[key] = weakref.ref(provider, lambda _: _forget(key))
+
+
+def _forget(key: int) -> None:
+    _claimed.pop(key, None)
 
 
 def _provider(provider: object | str | None) -> tuple[str, Any]:

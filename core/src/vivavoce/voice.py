@@ -19,7 +19,7 @@ from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.listening import Listening
 from vivavoce.live import Live
-from vivavoce.plugins import assemble
+from vivavoce.plugins import assemble, claim
 from vivavoce.provider import ListenerInfo, Session, SpeakerInfo
 from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.session import Runtime
@@ -83,6 +83,7 @@ class Voice(Listening):
             config_class=parts.config_class,
             has_capabilities=bool(parts.capabilities),
         )
+        claim(provider)
         self._strict = strict
         self._connect_options = parts.connect_options
         self._provider = parts.provider
