@@ -36,3 +36,10 @@ def test_later_objects_are_not_taken_for_earlier_ones() -> None:
         Voice(Ready())
     gc.collect()
     assert Voice(Ready()).provider == "ready"
+
+
+async def test_object_is_free_after_close() -> None:
+    """A closed voice has no conversation any more."""
+    provider = Ready()
+    await Voice(provider).close()
+    assert Voice(provider).provider == "ready"

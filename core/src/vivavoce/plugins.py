@@ -15,7 +15,7 @@ from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.errors import ConfigError, ProviderLoadError
 from vivavoce.relay import Relay, check_plugin
 
-__all__ = ["Parts", "assemble", "claim"]
+__all__ = ["Parts", "assemble", "claim", "release"]
 
 
 _claimed: dict[int, weakref.ref[object]] = {}
@@ -67,6 +67,11 @@ def claim(provider: object | str | None) -> None:
     # An object that takes no weak reference cannot be told from a later one at the same place, so it is not checked.
     with suppress(TypeError):
         _claimed[key] = weakref.ref(provider, lambda _: _forget(key))
+
+
+def release(provider: object) -> None:
+    """The voice is closed: its provider object may serve another."""
+    _claimed.pop(id(provider), None)
 
 
 def _forget(key: int) -> None:

@@ -19,7 +19,7 @@ from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.listening import Listening
 from vivavoce.live import Live
-from vivavoce.plugins import assemble, claim
+from vivavoce.plugins import assemble, claim, release
 from vivavoce.provider import ListenerInfo, Session, SpeakerInfo
 from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.session import Runtime
@@ -215,6 +215,7 @@ class Voice(Listening):
         """End the session and everything that belongs to it. Always safe: before, during and after `connect`, twice,
         concurrently, from inside a listener. Cancelling it does not stop it."""
         await self._runtime.close()
+        release(self._provider)
 
     async def __aenter__(self) -> Self:
         try:
