@@ -136,7 +136,7 @@ class Link:
 
     def _ended(self, detail: ErrorDetail, cause: ConnectionLostError) -> VoiceError:
         """The error before the close is the reason for it, when it is one of those that end sessions."""
-        error = fatal(detail, cause.close_code)
+        error = fatal(detail, cause)
         if (
             isinstance(error, AuthenticationError | QuotaError)
             or error.code == "session_expired"
@@ -213,7 +213,7 @@ class Link:
             self.context.emit(refusal(event.error))
 
     def _server_error(self, event: events.ServerError) -> None:
-        error = fatal(event.error, None)
+        error = fatal(event.error)
         if not self.ready.done() and isinstance(error, AuthenticationError | QuotaError):
             self._refuse(error)
         elif self.ready.done() and given(event.error.code) not in _BENIGN:

@@ -48,15 +48,20 @@ def refusal(detail: ErrorDetail) -> ProviderError:
     )
 
 
-def fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
-    """An error that ended the session, or kept it from beginning."""
+def fatal(detail: ErrorDetail, cause: ConnectionLostError | None = None) -> VoiceError:
+    """An error that ended the session, or kept it from beginning; `cause` is the close that followed it."""
+    close_code = cause.close_code if cause is not None else None
     code = given(detail.code) or given(detail.type) or "connect"
     text = f"{given(detail.message) or 'the service ended the session'} ({code})"
     if code in _AUTHENTICATION or close_code == _REFUSED_KEY:
         return AuthenticationError(f"{text}; check the API key", code=code, close_code=close_code)
     if code in _QUOTA or code.startswith("rate_limit"):
         return QuotaError(f"{text}; check the account's plan and limits", code=code, close_code=close_code)
-    return ConnectError(text, code=code, close_code=close_code, retryable=code == "session_expired")
+    # A request that is wrong stays wrong; a service that is in trouble may recover.
+    final = cause is None or not cause.retryable or given(detail.type) == "invalid_request_error"
+    return ConnectError(
+        text, code=code, close_code=close_code, retryable=code == "session_expired" or not final
+    )
 
 
 def not_ready(cause: ConnectionLostError) -> ConnectError:
