@@ -309,7 +309,11 @@ class CompositeVoice:
             raise failed
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()  # cancelled in the moment of success, it is open, and nobody else would close it
+            raise
         return self
 
     async def __aexit__(

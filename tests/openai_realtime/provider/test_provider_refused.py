@@ -87,6 +87,12 @@ async def never_configured(line: Line) -> None:
     await line.serve()
 
 
+async def in_trouble(line: Line) -> None:
+    await line.peer.accept()
+    await line.say("error", error={"type": "server_error", "code": None, "message": "Something broke."})
+    await line.peer.close(1011)
+
+
 CASES: dict[str, tuple[Script, tuple[Any, ...], str]] = {
     "401": (
         status(401, "Incorrect API key"),
@@ -136,6 +142,11 @@ CASES: dict[str, tuple[Script, tuple[Any, ...], str]] = {
         closes(4000, "invalid_request_error.invalid_model", error=("invalid_model", "No such model")),
         ("ConnectError", "invalid_model", None, 4000, False),
         "No such model (invalid_model)",
+    ),
+    "server error, 1011": (
+        in_trouble,
+        ("ConnectError", "server_error", None, 1011, True),
+        "Something broke. (server_error)",
     ),
     "no quota": (
         closes(4000, error=("insufficient_quota", "You exceeded your quota")),

@@ -226,6 +226,19 @@ async def test_transcript_that_never_comes() -> None:
         assert texts(heard) == [("assistant", "An answer.", False)]
 
 
+async def test_user_who_says_nothing() -> None:
+    """After an idle timeout the service speaks by itself: its turn does not wait for words that nobody said."""
+    async with Service() as service:
+        _, heard, line = await connected(service)
+        line.protocol.timeout_triggered(0, 6_000, "item_silence")
+        line.protocol.commit("item_silence")
+        speak(line, "Are you still there?")
+        await line.flush()
+        await heard.until("turn")
+        assert asyncio.get_running_loop().time() < 1
+        assert texts(heard) == [("assistant", "Are you still there?", False)]
+
+
 async def test_transcript_that_fails() -> None:
     """A failed transcript is an `error`, and holds nobody back."""
     async with Service() as service:

@@ -36,7 +36,9 @@ __all__ = ["conformance"]
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--list", "listing", is_flag=True, help="List the checks.")
-@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes at a time.")
+@click.option(
+    "--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes at a time."
+)
 def conformance(
     providers: Sequence[str],
     only: Sequence[str],
@@ -62,7 +64,9 @@ def conformance(
     for name in providers:
         try:
             with _shown(name, quiet=as_json) as progress:
-                report = judge(name, profile=profile, only=only, waivers=waivers, progress=progress, workers=workers)
+                report = judge(
+                    name, profile=profile, only=only, waivers=waivers, progress=progress, workers=workers
+                )
         except VoiceError as bad:
             if len(providers) == 1:
                 raise Failed(str(bad)) from bad
@@ -100,7 +104,9 @@ def _tell(report: Report, *, as_json: bool, partial: bool) -> None:
     if as_json:
         print_json(report)
         return
-    click.echo(f"{report.provider} ({report.distribution}), declares {', '.join(report.capabilities) or 'nothing'}")
+    click.echo(
+        f"{report.provider} ({report.distribution}), declares {', '.join(report.capabilities) or 'nothing'}"
+    )
     families: dict[str, list[Result]] = {}
     for result in report.results:
         families.setdefault(result.family, []).append(result)

@@ -68,7 +68,11 @@ async def run_check(id: str, target: Target, peer: PeerClient | None) -> tuple[s
 
 def _told(raised: BaseException) -> str:
     frames = traceback.extract_tb(raised.__traceback__)
-    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    place = (
+        f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name})"
+        if frames
+        else ""
+    )
     return f"{type(raised).__name__}: {raised}{place}"
 
 

@@ -6,7 +6,6 @@ Plain code between a transport and a `Context`; it waits only in `request`, for 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from vivavoce.errors import (
     ConnectError,
     ConnectionLostError,
     ProtocolError,
-    ProviderError,
     QuotaError,
     VoiceError,
 )
@@ -28,8 +26,12 @@ from vivavoce_openai_realtime import shapes
 from vivavoce_openai_realtime.protocol import events
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.codec import Malformed, decode_mapping
-from vivavoce_openai_realtime.protocol.server_events import ConversationCreated
+from vivavoce_openai_realtime.protocol.server_events import (
+    ConversationCreated,
+    InputAudioBufferTimeoutTriggered,
+)
 from vivavoce_openai_realtime.protocol.values import ErrorDetail, given
+from vivavoce_openai_realtime.refusals import fatal, not_ready, refusal
 from vivavoce_openai_realtime.texts import ItemTexts
 
 if TYPE_CHECKING:
@@ -37,55 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-logger = logging.getLogger("vivavoce.openai_realtime")
-
-_AUTHENTICATION = frozenset(
-    {
-        "invalid_api_key",
-        "invalid_authentication",
-        "authentication_error",
-        "unauthorized",
-        "incorrect_api_key",
-        "expired_api_key",
-    }
-)
-_QUOTA = frozenset(
-    {
-        "insufficient_quota",
-        "account_deactivated",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "quota_exceeded",
-    }
-)
-_REFUSED_KEY = 3000
-"""The close code after a key that the service does not take."""
 _BENIGN = frozenset({"response_cancel_not_active"})
 _MIN_APPEND_MS = 20
 _MAX_APPEND_MS = 100
 _DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
 _ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
-
-
-def _refusal(detail: ErrorDetail) -> ProviderError:
-    """A refused request, in the service's words."""
-    return ProviderError(
-        given(detail.message) or f"the service refused a request ({given(detail.code) or 'no code'})",
-        code=given(detail.code) or given(detail.type),
-        param=given(detail.param),
-        event_id=given(detail.event_id),
-    )
-
-
-def _fatal(detail: ErrorDetail, close_code: int | None) -> VoiceError:
-    """An error that ended the session, or kept it from beginning."""
-    code = given(detail.code) or given(detail.type) or "connect"
-    text = f"{given(detail.message) or 'the service ended the session'} ({code})"
-    if code in _AUTHENTICATION or close_code == _REFUSED_KEY:
-        return AuthenticationError(f"{text}; check the API key", code=code, close_code=close_code)
-    if code in _QUOTA or code.startswith("rate_limit"):
-        return QuotaError(f"{text}; check the account's plan and limits", code=code, close_code=close_code)
-    return ConnectError(text, code=code, close_code=close_code, retryable=code == "session_expired")
 
 
 class Link:
@@ -112,6 +70,7 @@ class Link:
         self._least, self._most = 960, 4_800
         self._texts = ItemTexts()
         self._speech = False
+        self._silent: str | None = None
         self._replies = asyncio.Event()
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.Audio: self._audio,
@@ -125,6 +84,7 @@ class Link:
             events.ServerError: self._server_error,
             events.SpeechStarted: self._speech_started,
             events.SpeechStopped: self._speech_stopped,
+            InputAudioBufferTimeoutTriggered: self._timed_out,
             events.Committed: self._committed,
             events.Cleared: self._answered,
             events.ItemAdded: self._item_added,
@@ -158,7 +118,7 @@ class Link:
         detail = closed[0].error if closed else None
         error: VoiceError = cause if detail is None else self._ended(detail, cause)
         if not self.ready.done() and not isinstance(error, ConnectError):
-            error = _not_ready(cause)
+            error = not_ready(cause)
         self._refuse(error)
         self.lost = True
         self._stop_timer()
@@ -176,7 +136,7 @@ class Link:
 
     def _ended(self, detail: ErrorDetail, cause: ConnectionLostError) -> VoiceError:
         """The error before the close is the reason for it, when it is one of those that end sessions."""
-        error = _fatal(detail, cause.close_code)
+        error = fatal(detail, cause)
         if (
             isinstance(error, AuthenticationError | QuotaError)
             or error.code == "session_expired"
@@ -215,7 +175,7 @@ class Link:
 
     def _transcript_failed(self, event: events.TranscriptFailed) -> None:
         self._write(self._texts.final(events.TextFinal("", "user", True, event.item_id, None, 0)))
-        self.context.emit(_refusal(event.error))
+        self.context.emit(refusal(event.error))
 
     def _session_ready(self, event: events.SessionReady) -> None:
         self._read_session(event.config)
@@ -248,16 +208,16 @@ class Link:
     def _failed(self, event: events.RequestFailed) -> None:
         future = self._waiting.pop(event.request_id, None)
         if future is not None and not future.done():
-            future.set_exception(_refusal(event.error))
+            future.set_exception(refusal(event.error))
         elif given(event.error.code) not in _BENIGN:
-            self.context.emit(_refusal(event.error))
+            self.context.emit(refusal(event.error))
 
     def _server_error(self, event: events.ServerError) -> None:
-        error = _fatal(event.error, None)
+        error = fatal(event.error)
         if not self.ready.done() and isinstance(error, AuthenticationError | QuotaError):
             self._refuse(error)
         elif self.ready.done() and given(event.error.code) not in _BENIGN:
-            self.context.emit(_refusal(event.error))
+            self.context.emit(refusal(event.error))
 
     # Speech begins and ends in turn, also where a service leaves one of the two out.
 
@@ -272,8 +232,13 @@ class Link:
             self._speech = False
             self.context.emit(core.SpeechStopped(event.item_id, event.at_ms))
 
+    def _timed_out(self, event: InputAudioBufferTimeoutTriggered) -> None:
+        self._silent = given(event.item_id)
+
     def _committed(self, event: events.Committed) -> None:
-        self.context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, self._transcribed))
+        # Of silence no words will come, so nobody waits for them.
+        transcribed = self._transcribed and event.item_id != self._silent
+        self.context.emit(core.ItemAdded(event.item_id, "user", event.previous_item_id, transcribed))
         self._answered(event)
 
     def _item_added(self, event: events.ItemAdded) -> None:
@@ -292,7 +257,7 @@ class Link:
         if event.error is not None:
             reason = given(event.error.code) or given(event.error.type) or reason
             if status == "failed":
-                self.context.emit(_refusal(event.error))
+                self.context.emit(refusal(event.error))
         self._write(self._texts.finished(event.response_id))
         used = shapes.usage(event.usage, event.response_id)
         self.context.emit(core.ResponseDone(event.response_id, status, reason, used))
@@ -384,10 +349,3 @@ class Link:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-
-
-def _not_ready(cause: ConnectionLostError) -> ConnectError:
-    text = f"the service closed the connection before the session was ready: {cause}"
-    if cause.close_code == _REFUSED_KEY:
-        return AuthenticationError(f"{text}; check the API key", close_code=cause.close_code)
-    return ConnectError(text, code=cause.code, close_code=cause.close_code, retryable=cause.retryable)

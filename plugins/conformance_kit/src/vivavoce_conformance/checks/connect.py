@@ -24,7 +24,9 @@ __all__ = []
 connect = family("connect")
 
 
-async def _fails(bench: Bench, *accept: str, timeout: float = 5_000, **config: object) -> tuple[VoiceError, Voice]:
+async def _fails(
+    bench: Bench, *accept: str, timeout: float = 5_000, **config: object
+) -> tuple[VoiceError, Voice]:
     """A connect that must fail, with what it raised; nothing may be left."""
     if bench.has_peer:
         await bench.peer.plan(Plan(accept=list(accept)))

@@ -367,5 +367,3 @@ async def connects_quickly(bench: Bench) -> None:
     async with bench.session():
         took = asyncio.get_running_loop().time() - began
     expect(took < 2, f"it took {took:.1f} s")
-
-

@@ -15,7 +15,7 @@ __all__ = []
 
 happy = family("happy path")
 
-UNICODE = "naïve — ‘déjà vu’ 日本語 \U0001f469‍\U0001f680 \u202bعربي\u202c \"quoted\" back\\slash\ttab"
+UNICODE = 'naïve — ‘déjà vu’ 日本語 \U0001f469‍\U0001f680 \u202bعربي\u202c "quoted" back\\slash\ttab'
 
 
 @happy("VV-CON-050", needs="realtime text", peer=True)
@@ -42,7 +42,9 @@ async def _sends(bench: Bench, audio: bytes, sizes: list[int]) -> None:
 
 
 def _differs(one: bytes, other: bytes) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 @happy("VV-CON-051", needs="realtime", peer=True)

@@ -45,7 +45,9 @@ async def closes_unopened(bench: Bench) -> None:
     provider = bench.new_provider()
     for _ in range(2):
         await _hook(provider, "close", context=_context(bench), reason="closed")
-    await asyncio.gather(*(_hook(provider, "close", context=_context(bench), reason="closed") for _ in range(3)))
+    await asyncio.gather(
+        *(_hook(provider, "close", context=_context(bench), reason="closed") for _ in range(3))
+    )
 
 
 @misuse("VV-CON-071", needs="realtime")
@@ -120,7 +122,9 @@ async def _restored(bench: Bench, voice: Voice, plan: Plan | None = None) -> Non
     """Lose the connection, and have it back."""
     back = len(bench.of(Reconnected))
     await bench.peer.act("drop")
-    await bench.settle(lambda: len(bench.of(Reconnected)) > back or voice.state == "closed", "it was not restored")
+    await bench.settle(
+        lambda: len(bench.of(Reconnected)) > back or voice.state == "closed", "it was not restored"
+    )
     expect(voice.state == "open", "it gave up")
 
 
@@ -166,7 +170,11 @@ async def replays(bench: Bench) -> None:
         await within(response.done(), "done()")
         await bench.settle(lambda: len(voice.history) >= 2, "the history was not kept")
         await _restored(bench, voice)
-        said = [(one["role"], one["text"]) for one in (await bench.peer.seen()).of("text") if one["connection"] == 2]
+        said = [
+            (one["role"], one["text"])
+            for one in (await bench.peer.seen()).of("text")
+            if one["connection"] == 2
+        ]
     expect(said == [("user", "How are you?"), ("assistant", "I am well.")], f"replayed was {said}")
 
 
@@ -379,7 +387,9 @@ async def speaks_pieces(bench: Bench) -> None:
     stream = await within(bench.voice().speak(pieces()), "speak()", 20)
     async with asyncio.timeout(20):
         audio = b"".join([chunk async for chunk in stream])
-    expect(audio and stream.end_reason == "completed", f"{len(audio)} bytes; it ended as {stream.end_reason!r}")
+    expect(
+        audio and stream.end_reason == "completed", f"{len(audio)} bytes; it ended as {stream.end_reason!r}"
+    )
 
 
 @speech("VV-CON-182", needs="speak")

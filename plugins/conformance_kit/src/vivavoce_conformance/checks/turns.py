@@ -34,7 +34,9 @@ async def _begun(bench: Bench, voice: vivavoce.Voice, ms: int = 1_000) -> vivavo
     """A reply that has sent all of its audio and is still running."""
     response = await bench.ask(voice)
     size = voice.output_format.bytes_for(ms)
-    await bench.settle(lambda: sum(len(e.audio) for e in bench.of(Speaking)) >= size, "the audio did not come")
+    await bench.settle(
+        lambda: sum(len(e.audio) for e in bench.of(Speaking)) >= size, "the audio did not come"
+    )
     return response
 
 
@@ -124,7 +126,9 @@ async def tells_what_the_user_said(bench: Bench) -> None:
     async with bench.session() as voice:
         await voice.send(ramp(200, voice.input_format))
         await bench.peer.act("speech", text=words, at_ms=40, ends_ms=160)
-        await bench.settle(lambda: [t for t in bench.of(Turn) if t.role == "user"], "no turn of the user came")
+        await bench.settle(
+            lambda: [t for t in bench.of(Turn) if t.role == "user"], "no turn of the user came"
+        )
     spoken = [event.text for event in bench.of(Turn) if event.role == "user"]
     finals = [event.text for event in bench.of(Writing) if event.role == "user" and event.final]
     expect(spoken == [words], f"the turns are {spoken}")
