@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from gateways import Client, Script
-from vivavoce.errors import ConnectError, ProviderError
+from vivavoce.errors import ConnectError, ConnectionLostError, ProviderError
 from vivavoce.events import Usage, Writing
 from vivavoce.testing import Reply, Step
 from vivavoce_gateway import GatewayConfig
@@ -424,6 +424,22 @@ async def test_lost_provider_ends_the_session(serve: Any, script: Script) -> Non
     assert [event["error"]["code"] for event in client.seen if event["type"] == "error"][
         -1
     ] == "provider_lost"
+
+
+async def test_provider_that_comes_back(serve: Any, script: Script) -> None:
+    """A lost provider that can be reached again: the reply under way fails, the session goes on with what was said."""
+    script.replies = [Reply("long", 100, hold=True), Reply("again", 20)]
+    client = await (await serve(script.config())).open()
+    await client.say("hello")
+    await client.send("response.create")
+    await client.until("response.output_audio.delta")
+    script.last.lose(ConnectionLostError("broken", retryable=True))
+    done = await client.until("response.done")
+    assert done["response"]["status"] == "failed"
+    assert done["response"]["status_details"]["error"]["code"] == "provider_lost"
+    await client.send("response.create")
+    assert (await client.until("response.done"))["response"]["status"] == "completed"
+    assert [item.text for item in script.last.context.session.history if item.role == "user"] == ["hello"]
 
 
 async def test_usage_of_the_provider_is_told(serve: Any, script: Script) -> None:

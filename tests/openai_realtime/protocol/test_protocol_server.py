@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from vivavoce_openai_realtime.protocol import ServerProtocol
+from vivavoce_openai_realtime.protocol import Fault, ServerProtocol
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 
@@ -275,3 +275,26 @@ def test_transcription_session() -> None:
     kinds = [(x["type"], x["session"]["type"]) for x in map(json.loads, server.data_to_send())]
     assert kinds == [("session.created", "transcription"), ("session.updated", "transcription")]
     assert refused(server, update())[0] == "invalid_parameter"
+
+
+def test_what_the_service_cannot_do_is_refused_before_it_changes_anything() -> None:
+    """`check` sees an event before it is applied, and its `Fault` is the answer."""
+
+    def check(event: object) -> None:
+        raise Fault("invalid_value", "Not here.", "item")
+
+    server = ServerProtocol(model="m", check=check)
+    assert refused(server, message("user", {"type": "input_text", "text": "x"})) == ("invalid_value", "item")
+    assert server.conversation.order == ()
+
+
+@pytest.mark.parametrize("beta", [False, True])
+def test_request_for_a_response_with_null_or_without_items(beta: bool) -> None:
+    """Null is what was not given; what is no item is refused, in either shape."""
+    server = ServerProtocol(model="m", beta=beta)
+    frame = json.dumps({"type": "response.create", "response": {"instructions": None, "input": None}})
+    (event,) = server.receive_text(frame)
+    server.begin_response(event)  # type: ignore[arg-type]
+    server.finish_response()
+    server.data_to_send()
+    assert refused(server, {"type": "response.create", "response": {"input": [7]}})[0] == "invalid_value"

@@ -33,6 +33,7 @@ logger = logging.getLogger("vivavoce.gateway")
 
 _SECRET_BODY = 256 * 1024
 _LAST_SECONDS = 5.0
+_MAPPED = 256
 
 
 class _SocketChannel:
@@ -88,6 +89,7 @@ class Gateway:
         self.metrics = Metrics()
         self.sessions: set[ClientSession] = set()
         self.draining = False
+        self._mapped: set[str] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -156,6 +158,12 @@ class Gateway:
             known = ", ".join(self.config.names)
             raise Fault(
                 "invalid_model", f"Model '{model[:64]}' is not served here; there are {known}.", "model"
+            )
+        if model not in {*self.config.names, *self._mapped} and len(self._mapped) < _MAPPED:
+            self._mapped.add(model)  # only names of OpenAI's, or any where the config says so
+            logger.info(
+                "a model of OpenAI's is answered by the default provider",
+                extra={"model": model, "provider": route.name},
             )
         preset.pop("model", None)
         return Opening(model=model, route=route, kind=kind, beta=True if offer.beta else None, preset=preset)

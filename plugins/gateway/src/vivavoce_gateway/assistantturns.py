@@ -139,6 +139,10 @@ class AssistantTurns:
                 self._backend.voice.interrupt(item_id=provider_item or None, played_ms=event.audio_end_ms)
             )
 
+    def lost(self) -> None:
+        """The provider's session broke; another one is being opened, with what was said."""
+        self._replies.lost()
+
     def barge_in(self) -> None:
         """The user speaks: the reply in the conversation ends."""
         if (reply := self._replies.active) is not None:

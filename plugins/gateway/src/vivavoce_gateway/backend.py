@@ -56,7 +56,8 @@ class _Tap:
 
 
 class Backend:
-    """`take` gets every event of the provider, `failed` its errors, `ended` the end of its session."""
+    """`take` gets every event of the provider, `failed` its errors, `lost` is told when its session broke and another one is
+    being opened, `ended` when it is over."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Backend:
         history: Iterable[Item] = (),
         take: Callable[[Event | VoiceError], None],
         failed: Callable[[VoiceError], None],
+        lost: Callable[[], None],
         ended: Callable[[Closed], None],
     ) -> None:
         self.manual = route.manual_settings
@@ -76,6 +78,7 @@ class Backend:
         self._voices = {**voices, **route.voices}
         self._speakers: frozenset[str] = frozenset()
         self.voice.on("error", failed)
+        self.voice.on("reconnecting", lambda event: lost())
         self.voice.on("close", ended)
 
     @property

@@ -13,6 +13,7 @@ from vivavoce.redaction import remember_secret
 
 __all__ = ["GatewayConfig", "Limits", "Route"]
 
+_LONGEST = 128
 _OPENAI_MODELS = ("gpt-", "whisper", "chatgpt-")
 # Session settings that put a provider into manual turns, so that the gateway can take them as its client asks.
 _MANUAL: Mapping[str, Mapping[str, Any]] = {
@@ -135,6 +136,8 @@ class GatewayConfig:
         if found is not None:
             return found
         default = self.default
+        if len(model) > _LONGEST:
+            return None
         if model == default.name or self.any_model or model.startswith(_OPENAI_MODELS):
             return default
         return None

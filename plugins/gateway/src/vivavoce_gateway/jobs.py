@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 __all__ = ["Job", "Jobs"]
 
 Job = Callable[[], Awaitable[object]]
-_WAITING = 128
+_WAITING = 1024
 
 
 class Jobs:

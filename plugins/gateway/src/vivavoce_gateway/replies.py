@@ -167,6 +167,12 @@ class Replies:
             code, message = shapes.error_of(error)
             self._finish(reply, "failed", error={"type": "server_error", "code": code, "message": message})
 
+    def lost(self) -> None:
+        """The provider's session is gone, and the replies that it had begun with it."""
+        for reply in [reply for reply in self._by_id.values() if reply.began and not reply.done]:
+            reply.dead = True
+            self._finish(reply, "failed", error={"type": "server_error", "code": "provider_lost"})
+
     def cancel(self, reply: Reply, reason: str, status: str = "cancelled") -> None:
         """Stop it for the client: what the provider still says of it is dropped."""
         reply.dead = True

@@ -87,7 +87,12 @@ class ClientSession:
             check=self._rules.check,
         )
         self.backend = self._rules.backend = Backend(
-            opening.route, voices=config.voices, take=self._take, failed=self._failed, ended=self._ended
+            opening.route,
+            voices=config.voices,
+            take=self._take,
+            failed=self._failed,
+            lost=self._lost,
+            ended=self._ended,
         )
         self.jobs = Jobs(self._job_failed)
         self.assistant = AssistantTurns(self)
@@ -372,6 +377,10 @@ class ClientSession:
             extra=self._extra(error=type(error).__name__, code=code),
         )
         self.tell(Fault(code, message, type="server_error"))
+
+    def _lost(self) -> None:
+        self.assistant.lost()
+        self.flush()
 
     def _ended(self, closed: Closed) -> None:
         if not closed.clean:
