@@ -80,6 +80,8 @@ class SoundServer:
                 # A null sink that nobody listens to renders 2 s at a time, and a stream that is opened meanwhile
                 # waits for the rest of them. A listener with a short latency makes it a device like others.
                 self._keepers = [self.monitor(), self.monitor("mic_in.monitor")]
+                while not all(keeper.pieces for keeper in self._keepers):
+                    time.sleep(0.05)
                 return
             time.sleep(0.05)
         raise RuntimeError(f"the sound server did not start: {(self.directory / 'daemon.log').read_text()}")
@@ -100,7 +102,12 @@ class SoundServer:
 
     def ask(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["pactl", *arguments], env=self._environment(), capture_output=True, text=True, timeout=10, check=False
+            ["pactl", *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
         return done.stdout
 
@@ -145,8 +152,6 @@ class Monitor:
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        while not self.pieces:
-            time.sleep(0.01)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -154,6 +159,8 @@ class Monitor:
             self.pieces.append((time.monotonic(), piece))
 
     def __enter__(self) -> Monitor:
+        while not self.pieces:
+            time.sleep(0.01)
         return self
 
     def __exit__(self, *_: object) -> None:

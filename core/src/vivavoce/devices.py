@@ -164,11 +164,9 @@ class Speaker(Device):
     async def _queue(self, audio: bytes) -> None:
         flushed, link = self._flushed, self._link
         left = memoryview(self._at_volume(audio))
-        while left and link is not None:
+        while left and self._link is link and not flushed.is_set():
             left = left[link.ring.write(left) :]
             await self._watch()
-            if flushed.is_set() or self._link is not link:
-                return
             if left:
                 await self._pause(link.format.milliseconds(min(len(left), link.ring.capacity // 2)), flushed)
 
