@@ -7,8 +7,8 @@ import asyncio
 import time
 
 import pytest
-from soundserver import MONITOR_RATE, SoundServer
 from sounds import tone
+from soundserver import MONITOR_RATE, SoundServer
 from vivavoce import Voice
 from vivavoce.audio import AudioFormat
 from vivavoce.devices import DeviceEvent, Microphone, Speaker

@@ -114,8 +114,19 @@ class SoundServer:
     def say(self, pcm: bytes, rate: int = 16_000) -> subprocess.Popen[bytes]:
         """Play PCM16 mono into the microphone; returns at once."""
         player = subprocess.Popen(
-            [*["pacat", "-p", "-d", "mic_in", "--raw", "--format=s16le", "--channels=1", "--latency-msec=20"]]
-            + [f"--rate={rate}"],
+            [
+                *[
+                    "pacat",
+                    "-p",
+                    "-d",
+                    "mic_in",
+                    "--raw",
+                    "--format=s16le",
+                    "--channels=1",
+                    "--latency-msec=20",
+                ],
+                f"--rate={rate}",
+            ],
             env=self._environment(),
             stdin=subprocess.PIPE,
         )
@@ -145,8 +156,10 @@ class Monitor:
     def __init__(self, source: str, environment: dict[str, str]) -> None:
         self.pieces: list[tuple[float, bytes]] = []
         self._process = subprocess.Popen(
-            [*["parec", "-d", source, "--raw", "--format=s16le", "--channels=1", "--latency-msec=10"]]
-            + [f"--rate={MONITOR_RATE}"],
+            [
+                *["parec", "-d", source, "--raw", "--format=s16le", "--channels=1", "--latency-msec=10"],
+                f"--rate={MONITOR_RATE}",
+            ],
             env=environment,
             stdout=subprocess.PIPE,
         )
