@@ -18,7 +18,8 @@ __all__ = ["Device", "DeviceEvent", "Link"]
 
 logger = logging.getLogger("vivavoce.devices")
 
-_STALLED_S: Final = 1.0
+_STALLED_S: Final = 1.5
+_STARTING_S: Final = 3.0  # a device that slept
 _RETRY_S: Final = 0.5
 _CLOSE_S: Final = 5.0
 _XRUN_REPORT_S: Final = 5.0
@@ -155,7 +156,7 @@ class Device:
                 await asyncio.to_thread(_portaudio.close_stream, done[1].stream)
             raise
         self.info, self._link = info, link
-        self._seen = (-1, asyncio.get_running_loop().time())
+        self._seen = (0, asyncio.get_running_loop().time() + _STARTING_S)
         self._linked()
 
     def _open_blocking(self, device: int | str | None) -> tuple[DeviceInfo, Link]:

@@ -47,6 +47,8 @@ class _Output(Link):
         super().__init__(format)
         self.ring = Ring(format.bytes_for(buffer_ms))
         self.clock = PlayoutClock(format.rate)
+        self.kept = 0
+        """Frames that a flush found in the device: they will be heard."""
         self._frame_bytes = format.frame_bytes
 
     def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
@@ -79,6 +81,7 @@ class Speaker(Device):
     """A sink that is heard. `device`: a name (or part of one), an index, or `None` for the default.
 
     `played_ms` follows the device's own clock: a sample counts when it has left the device, its latency included.
+    From a `flush` on it counts what the device has taken already, as that can not be called back and will be heard.
     `write` waits while `buffer_ms` are queued, so `flush` has little to drop; silence follows within one block of
     10 ms, plus what the device itself still holds (`host_latency_ms`).
     `volume` (0 to 1), `muted` and `duck()` hold for what is written from then on.
@@ -116,7 +119,9 @@ class Speaker(Device):
 
     def _heard_ms(self) -> float:
         link: _Output | None = self._link
-        return link.clock.heard(link.stream.time) * 1000 / link.format.rate if link is not None else 0.0
+        if link is None:
+            return 0.0
+        return max(link.kept, link.clock.heard(link.stream.time)) * 1000 / link.format.rate
 
     @property
     def is_sounding(self) -> bool:
@@ -159,11 +164,9 @@ class Speaker(Device):
     async def _queue(self, audio: bytes) -> None:
         flushed, link = self._flushed, self._link
         left = memoryview(self._at_volume(audio))
-        while left and link is not None:
+        while left and self._link is link and not flushed.is_set():
             left = left[link.ring.write(left) :]
             await self._watch()
-            if flushed.is_set() or self._link is not link:
-                return
             if left:
                 await self._pause(link.format.milliseconds(min(len(left), link.ring.capacity // 2)), flushed)
 
@@ -178,6 +181,7 @@ class Speaker(Device):
         """Drop what was not played yet. At once, from the loop's thread."""
         if self._link is not None:
             self._link.ring.skip()
+            self._link.kept = self._link.clock.taken
         self._converter = None
         self._flushed.set()
         self._flushed = asyncio.Event()

@@ -266,7 +266,7 @@ class Live:
             and reply.spoken
             and event.reason == "turn_detected"
         ):
-            interruption = self._cut(reply, reply.heard_ms(self._pushed()), cancel=False)
+            interruption = self._cut(reply, reply.silence(self._pushed()), cancel=False)
             self._host.spawn(self._host.cut(self, interruption))
         ends: dict[str, EndReason] = {"completed": "completed", "failed": "lost"}
         self._end_audio(reply, ends.get(event.status, "cancelled"))
@@ -346,7 +346,7 @@ class Live:
         for reply in self.replies.all():
             if reply.dead or reply.out_of_band or not self._sounding(reply, asked=cancel):
                 continue
-            heard = reply.heard_ms(pushed)
+            heard = reply.silence(pushed)
             start = reply.starts_ms(item_id) if item_id is not None else 0.0
             if played_ms is not None and start is not None:
                 heard = start + played_ms

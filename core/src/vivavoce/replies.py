@@ -84,6 +84,12 @@ class Reply:
             return self.received_ms
         return 0.0
 
+    def silence(self, pushed: bool) -> float:
+        """Drop what was not played yet; milliseconds heard by then. In this order: what a sink's device has taken
+        cannot be dropped, and is heard yet."""
+        self.playback.silence()
+        return self.heard_ms(pushed)
+
     def cuts(self, heard_ms: float) -> tuple[Cut, ...]:
         return cut_items(milliseconds(self.format, self.received.items()), heard_ms)
 
