@@ -312,7 +312,9 @@ class CompositeVoice:
         try:
             await self.connect()
         except BaseException:
-            await self.close()  # cancelled in the moment of success, it is open, and nobody else would close it
+            await (
+                self.close()
+            )  # cancelled in the moment of success, it is open, and nobody else would close it
             raise
         return self
 

@@ -19,6 +19,7 @@ from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.listening import Listening
 from vivavoce.live import Live
+from vivavoce.needs import HOOK_OF, supported
 from vivavoce.plugins import assemble, claim, release
 from vivavoce.provider import ListenerInfo, Session, SpeakerInfo
 from vivavoce.reconnect import ReconnectPolicy
@@ -28,29 +29,6 @@ from vivavoce.tools import as_tools
 from vivavoce.wanted import Wanted
 
 __all__ = ["Voice"]
-
-# What a method needs of its provider: one of these capabilities, and the hook.
-_NEEDS: dict[str, frozenset[str]] = {
-    "connect": frozenset({"realtime"}),
-    "send": frozenset({"realtime"}),
-    "answer": frozenset({"turns", "realtime"}),
-    "send_event": frozenset({"realtime"}),
-    "update_config": frozenset({"realtime"}),
-    "send_text": frozenset({"text"}),
-    "interrupt": frozenset({"interrupt"}),
-    "commit_input": frozenset({"turns"}),
-    "clear_input": frozenset({"turns"}),
-    "add_tools": frozenset({"tools"}),
-    "return_tool_result": frozenset({"tools"}),
-    "add_instructions": frozenset({"realtime"}),
-    "speak": frozenset({"speak"}),
-    "get_speakers": frozenset({"speak"}),
-    "listen": frozenset({"listen"}),
-    "get_listener": frozenset({"listen"}),
-}
-_HOOK = {"add_tools": "update_config", "add_instructions": "update_config"}
-# The core does its own part of these, whatever hook there is.
-_HOOKLESS = frozenset({"interrupt", "get_listener", "get_speakers"})
 
 
 class Voice(Listening):
@@ -98,11 +76,7 @@ class Voice(Listening):
                 output_format=parts.output_format,
             ),
         )
-        self._supports = {
-            method: bool(needs & parts.capabilities)
-            and (method in _HOOKLESS or parts.relay.implements(_HOOK.get(method, method)))
-            for method, needs in _NEEDS.items()
-        }
+        self._supports = supported(parts.capabilities, parts.relay.implements)
         for key in unused:
             requests.logger.warning(
                 "provider %r cannot use the config key %r: it has no effect", parts.name, key
@@ -177,7 +151,7 @@ class Voice(Listening):
                 f"provider {self.provider!r} cannot {method}(); `vivavoce providers` lists what each provider can do",
                 provider=self.provider,
             )
-        self._runtime.relay.ask_null(_HOOK.get(method, method), self._runtime.aside().context, *args)
+        self._runtime.relay.ask_null(HOOK_OF.get(method, method), self._runtime.aside().context, *args)
         return True
 
     # Connecting.
