@@ -27,7 +27,7 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             async with no_leaks():
                 await test(*args, **kwargs)
 
-        virtual_run(guarded(), clock=VirtualClock(job_wait=0.2))
+        virtual_run(guarded(), clock=VirtualClock(job_wait=20.0))
 
     run.__dict__.pop("__wrapped__")
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]  # for pytest's fixtures
