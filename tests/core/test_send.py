@@ -321,3 +321,26 @@ async def test_hook_may_return_anything():
     async with Stage(Counts()) as stage:
         await stage.voice.send(FRAME)
         await stage.voice.send(SECOND)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+@scenario
+async def test_frames_of_another_rate_are_one_stream(rate):
+    """Frames sent one by one arrive as if they had been sent in one piece: without seams, and complete."""
+    format = AudioFormat(rate)
+    pcm, frame = ramp(1000, format), format.bytes_for(20)
+    async with Stage() as whole, Stage() as pieces:
+        await whole.voice.send(pcm, rate=rate)
+        for start in range(0, len(pcm), frame):
+            await pieces.voice.send(pcm[start : start + frame], rate=rate)
+        await asyncio.sleep(0.2)
+        assert bytes(pieces.provider.heard) == bytes(whole.provider.heard)
+
+
+@scenario
+async def test_what_a_converter_holds_goes_before_newer_audio():
+    """A frame that needs no conversion does not overtake the end of one that did."""
+    async with Stage() as stage:
+        await stage.voice.send(bytes(320), rate=8_000)
+        await stage.voice.send(b"\x01\x00" * 480)
+        assert bytes(stage.provider.heard) == bytes(960) + b"\x01\x00" * 480

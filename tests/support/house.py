@@ -24,7 +24,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "runtime": [
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
-        *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],
+        *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "inflow", "session"],
     ],
     "facade": [
         "sinks",

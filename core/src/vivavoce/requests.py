@@ -73,6 +73,7 @@ async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Respo
         return await _begin(runtime, live, options)
     async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer")), live.asking:
         await live.idle()
+        await runtime.inflow.flush()
         if live.session.manual_turns and runtime.input_bytes and "input" not in options:
             await commit_input(runtime, live)
         return await _begin(runtime, live, options)
@@ -90,12 +91,14 @@ async def _begin(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Re
 
 async def commit_input(runtime: Runtime, live: Live) -> None:
     """The user's turn ends here."""
+    await runtime.inflow.flush()
     runtime.input_bytes = 0
     await request(runtime, live, "commit_input")
 
 
 async def clear_input(runtime: Runtime, live: Live) -> None:
     """Forget the audio since the last turn."""
+    runtime.inflow.reset()
     runtime.input_bytes = 0
     await request(runtime, live, "clear_input")
 
@@ -278,9 +281,10 @@ async def sent(runtime: Runtime, result: Any) -> None:
             raise
 
 
-async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
-    """Send a source to its end, or to that of the voice: then what is left of it is not sent."""
+async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> int:
+    """Send a source to its end, or to that of the voice: then what is left of it is not sent. Returns the bytes sent."""
     left: AudioError | None = None
+    size = 0
     try:
         while True:
             async with runtime.pending.guard():
@@ -292,6 +296,7 @@ async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
                     left = bad
                     break
             await runtime.send(audio)
+            size += len(audio)
     except NotConnectedError as ended:
         if ended.code != "closed":
             raise
@@ -301,3 +306,4 @@ async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> None:
             await close()
     if left is not None:
         raise left
+    return size

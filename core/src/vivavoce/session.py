@@ -30,6 +30,7 @@ from vivavoce.events import (
     ToolCallStart,
 )
 from vivavoce.failures import REQUEST_DEADLINE
+from vivavoce.inflow import Inflow
 from vivavoce.items import Interruption
 from vivavoce.lifecycle import State, advance
 from vivavoce.live import Live
@@ -72,6 +73,7 @@ class Runtime:
         self.input_format = template.input_format
         """Of the newest session: what is held for the next one is in it."""
         self.frame_limit = template.input_format.bytes_for(FRAME_MS)
+        self.inflow = Inflow(self)
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
         self.template = template
@@ -366,6 +368,7 @@ class Runtime:
             self._aside = None
             self.restorer.held.forget()
             self.restorer.stop_timers()
+            self.inflow.reset()
             if opened:
                 self.emitter.emit(
                     "close",

@@ -223,7 +223,7 @@ class Voice(Listening):
         # The common case, one frame as the service wants it, takes no detour.
         if port is not None and type(audio) is bytes and rate is None and channels == 1 and not pace:
             size = len(audio)
-            if 0 < size <= runtime.frame_limit and not size & 1:
+            if 0 < size <= runtime.frame_limit and not size & 1 and not runtime.inflow.holding:
                 runtime.input_bytes += size
                 try:
                     result = port(audio)
@@ -237,11 +237,7 @@ class Voice(Listening):
             return
         if runtime.state not in ("open", "reconnecting"):
             raise runtime.not_connected("send")
-        from vivavoce import sources  # files and numpy only where they are used
-
-        target = runtime.input_format
-        chunks = sources.chunks(audio, rate=rate, channels=channels, target=target)
-        await requests.send_all(runtime, sources.paced(chunks, target) if pace else chunks)
+        await runtime.inflow.send(audio, rate, channels, pace)
 
     async def send_text(self, text: str, *, role: Role = "user") -> None:
         """Add a text message to the conversation. It asks for no reply: see `answer`."""

@@ -1,0 +1,72 @@
+"""Input audio that is not one frame as the service wants it: converted, cut up, paced, and sent in order.
+
+Frames that follow each other in one format are one stream, however many calls bring it: they share a converter, so
+their seams cannot be heard. What the converter holds back (under 4 ms) follows with the next frame, when a turn ends,
+or when none has come for a moment. A buffer longer than any frame is taken for all there is, and goes out whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from vivavoce.requests import send_all
+
+if TYPE_CHECKING:
+    from vivavoce.session import Runtime
+    from vivavoce.sources import Intake
+
+__all__ = ["Inflow"]
+
+_PAUSE = 0.1
+"""Seconds without a frame after which the stream has ended."""
+_LONGEST_FRAME_MS = 100
+
+
+class Inflow:
+    """`holding` says that a converter is at work: then even audio that needs none goes through here, after it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._intake: Intake | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.holding = False
+
+    async def send(self, audio: Any, rate: int | None, channels: int, pace: bool) -> None:
+        """Send whatever `Voice.send` takes."""
+        from vivavoce import sources  # files and numpy only where they are used
+
+        target = self._runtime.input_format
+        if self._intake is None or self._intake.target != target:
+            self._intake = sources.Intake(target)
+        chunks = self._intake.chunks(audio, rate=rate, channels=channels)
+        self._stop_timer()
+        self.holding = True
+        size = 0
+        try:
+            size = await send_all(self._runtime, sources.paced(chunks, target) if pace else chunks)
+        finally:
+            self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._pause)
+        if size > target.bytes_for(_LONGEST_FRAME_MS):
+            await self.flush()
+
+    def _pause(self) -> None:
+        self._timer = None
+        self._runtime.spawn(self.flush())
+
+    async def flush(self) -> None:
+        """Send what the converter holds back; the next buffer begins a new stream."""
+        held = self._intake.flush() if self._intake is not None else b""
+        self.reset()
+        if held and self._runtime.state in ("open", "reconnecting"):
+            await self._runtime.send(held)
+
+    def reset(self) -> None:
+        """Forget what is held back."""
+        self._stop_timer()
+        self._intake, self.holding = None, False
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
