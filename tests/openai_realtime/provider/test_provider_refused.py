@@ -359,16 +359,21 @@ async def test_close_while_connecting(script: Script) -> None:
         await service.check_next_session(voice, heard)
 
 
-async def test_key_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("given", ["option", "variable"])
+async def test_key_is_nowhere(
+    given: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A service that repeats the key in its words: neither error, log nor repr holds it."""
     caplog.set_level("DEBUG")
-    key = "my-secret-of-no-known-shape"
+    key = f"my-{given}-of-no-known-shape"
+    if given == "variable":
+        monkeypatch.setenv("OPENAI_API_KEY", key)
     for script in (
         status(401, f"bad key {key}"),
         closes(3000, key, error=("invalid_api_key", f"Incorrect API key provided: {key}")),
     ):
         async with Service(script) as service:
-            voice, _ = service.voice(api_key=key)
+            voice, _ = service.voice(api_key=key if given == "option" else None)
             with pytest.raises(AuthenticationError) as caught:
                 await voice.connect()
             assert key not in str(caught.value)

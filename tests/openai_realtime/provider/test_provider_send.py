@@ -7,7 +7,10 @@ import asyncio
 import pytest
 from openai_realtime.provider.service import PCM_20_MS, Line, Service
 from vivavoce.audio import alaw_to_pcm16, pcm16_to_alaw, pcm16_to_ulaw, ulaw_to_pcm16
-from vivavoce.errors import NotConnectedError
+from vivavoce.errors import ConnectionLostError, NotConnectedError
+from vivavoce.testing import RecordingContext
+from vivavoce_openai_realtime.link import Link
+from vivavoce_openai_realtime.protocol import ClientProtocol
 
 pytestmark = [pytest.mark.virtual_clock, pytest.mark.usefixtures("no_leaks")]
 
@@ -177,6 +180,23 @@ async def test_close_ends_a_send_that_waits() -> None:
         await voice.close()
         with pytest.raises(NotConnectedError):
             await task
+
+
+async def test_nothing_is_written_to_a_connection_that_is_gone() -> None:
+    """Audio that waits to be joined is not written once the connection was lost, however late the core closes it."""
+    written: list[bytes] = []
+
+    class Wire:
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+    context = RecordingContext()
+    link = Link(ClientProtocol(), context, None)
+    link.transport = Wire()  # type: ignore[assignment]
+    link.append(RAMP[:100])
+    link.connection_lost(ConnectionLostError("gone"))
+    await asyncio.sleep(1)
+    assert (written, len(context.losses)) == ([], 1)
 
 
 async def test_joined_audio_is_not_sent_into_another_session() -> None:

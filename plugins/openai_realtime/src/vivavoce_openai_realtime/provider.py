@@ -102,7 +102,8 @@ class OpenAIRealtimeProvider:
 
     async def _update(self, link: Link, changes: Mapping[str, Any]) -> None:
         """Change the session; when the service refuses, it stays as it was."""
-        before, link.wanted = link.wanted, deep_merge(link.wanted, changes)
+        before = link.wanted
+        link.wanted = deep_merge(before, changes) if before else dict(changes)
         try:
             await link.request(_queued(link.protocol.send_session, changes))
         except BaseException:
