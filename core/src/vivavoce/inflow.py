@@ -8,8 +8,10 @@ or when none has come for a moment. A buffer longer than any frame is taken for 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
+from vivavoce.errors import ConnectionLostError
 from vivavoce.requests import send_all
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Inflow:
         held = self._intake.flush() if self._intake is not None else b""
         self.reset()
         if held and self._runtime.state in ("open", "reconnecting"):
-            await self._runtime.send(held)
+            await self.hand(held)
 
     def reset(self) -> None:
         """Forget what is held back."""
@@ -70,3 +72,48 @@ class Inflow:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    # One chunk, as the service wants it.
+
+    async def hand(self, audio: bytes) -> None:
+        """Hand one chunk to the provider, or hold it while reconnecting."""
+        runtime = self._runtime
+        while runtime.port is None:
+            if runtime.state == "reconnecting":
+                runtime.restorer.held.add(audio)
+                return
+            if runtime.state != "open":
+                raise runtime.not_connected("send")
+            async with runtime.pending.guard():  # what was held goes first
+                await runtime.change()
+        runtime.input_bytes += len(audio)
+        try:
+            result = runtime.port(audio)
+        except ConnectionLostError as gone:
+            self.not_sent(audio, gone)
+        else:
+            if result is not None:
+                await self.wait_sent(result)
+
+    def not_sent(self, audio: bytes, gone: ConnectionLostError) -> None:
+        """The provider finds its connection gone: a loss, which it may not have told yet."""
+        runtime = self._runtime
+        if runtime.live is not None:
+            runtime.lost(runtime.live, gone)
+        if runtime.state != "reconnecting":
+            raise gone
+        runtime.restorer.held.add(audio)
+
+    async def wait_sent(self, result: Any) -> None:
+        """Wait as long as the service does not read; its provider keeps the deadline."""
+        runtime = self._runtime
+        live = runtime.live
+        assert live is not None
+        try:
+            async with live.calls.guard():
+                if inspect.isawaitable(result):
+                    await result
+        except ConnectionLostError as gone:
+            runtime.lost(live, gone)
+            if runtime.state != "reconnecting":
+                raise

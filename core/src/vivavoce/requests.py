@@ -275,7 +275,7 @@ async def _update(runtime: Runtime, changes: Mapping[str, Any]) -> None:
 async def sent(runtime: Runtime, result: Any) -> None:
     """Wait until a frame was handed over, or the voice is closed."""
     try:
-        await runtime.wait_sent(result)
+        await runtime.inflow.wait_sent(result)
     except NotConnectedError as ended:
         if ended.code != "closed":
             raise
@@ -295,7 +295,7 @@ async def send_all(runtime: Runtime, chunks: AsyncIterator[bytes]) -> int:
                 except AudioError as bad:
                     left = bad
                     break
-            await runtime.send(audio)
+            await runtime.inflow.hand(audio)
             size += len(audio)
     except NotConnectedError as ended:
         if ended.code != "closed":

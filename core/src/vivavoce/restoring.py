@@ -165,10 +165,10 @@ class Restorer:
             try:
                 result = port(audio)
             except ConnectionLostError as gone:
-                self._runtime.not_sent(audio, gone)
+                self._runtime.inflow.not_sent(audio, gone)
                 return
             if result is not None:
-                await self._runtime.wait_sent(result)
+                await self._runtime.inflow.wait_sent(result)
         if not live.ended:
             self._runtime.port = port
             self._runtime.wake()

@@ -7,7 +7,6 @@ what frees things is finished even when whoever asked for it was cancelled.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import weakref
 from collections.abc import Coroutine, Iterator, Mapping
@@ -20,7 +19,6 @@ from vivavoce import failures
 from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
 from vivavoce.errors import (
-    ConnectionLostError,
     NotConnectedError,
     VoiceError,
 )
@@ -287,48 +285,6 @@ class Runtime:
         self.frame_limit = self.input_format.bytes_for(FRAME_MS)
         self.port = self.relay.bind("send", self.live.context)
         self.restorer.plan_renewal(self.live)
-
-    # Input audio.
-
-    async def send(self, audio: bytes) -> None:
-        """Hand one chunk to the provider, or hold it while reconnecting."""
-        while self.port is None:
-            if self.state == "reconnecting":
-                self.restorer.held.add(audio)
-                return
-            if self.state != "open":
-                raise self.not_connected("send")
-            async with self.pending.guard():  # what was held goes first
-                await self.change()
-        self.input_bytes += len(audio)
-        try:
-            result = self.port(audio)
-        except ConnectionLostError as gone:
-            self.not_sent(audio, gone)
-        else:
-            if result is not None:
-                await self.wait_sent(result)
-
-    def not_sent(self, audio: bytes, gone: ConnectionLostError) -> None:
-        """The provider finds its connection gone: a loss, which it may not have told yet."""
-        if self.live is not None:
-            self.lost(self.live, gone)
-        if self.state != "reconnecting":
-            raise gone
-        self.restorer.held.add(audio)
-
-    async def wait_sent(self, result: Any) -> None:
-        """Wait as long as the service does not read; its provider keeps the deadline."""
-        live = self.live
-        assert live is not None
-        try:
-            async with live.calls.guard():
-                if inspect.isawaitable(result):
-                    await result
-        except ConnectionLostError as gone:
-            self.lost(live, gone)
-            if self.state != "reconnecting":
-                raise
 
     # Closing.
 

@@ -228,7 +228,7 @@ class Voice(Listening):
                 try:
                     result = port(audio)
                 except ConnectionLostError as gone:
-                    runtime.not_sent(audio, gone)
+                    runtime.inflow.not_sent(audio, gone)
                 else:
                     if result is not None:
                         await requests.sent(runtime, result)
