@@ -16,7 +16,7 @@ from openai.types.realtime import ClientSecretCreateResponse
 from vivavoce import ConfigError
 from vivavoce.testing import Reply
 from vivavoce_gateway import GatewayConfig, Limits, Route
-from vivavoce_gateway.access import Access
+from vivavoce_gateway.access import Access, origin_allowed
 from vivavoce_gateway.limits import Bucket
 
 KEY = "sk-test-0123456789abcdef"
@@ -127,6 +127,22 @@ async def test_origin(serve: Any, script: Script, origin: str, allowed: bool) ->
         await gateway.dial(origin=origin)
     assert refused.value.response.status_code == 403
     assert script.made == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "keyless", "allowed"),
+    [
+        ("http://127.0.0.1:8080", True, True),
+        ("http://localhost:8080", True, True),
+        ("http://[::1]:8080", True, True),
+        ("http://rebound.example:8080", True, False),
+        ("https://voice.example.com", False, True),
+    ],
+)
+def test_own_origin(origin: str, keyless: bool, allowed: bool) -> None:
+    """The gateway's own page may connect; by a name only where a key is needed, since any site can have a name for us."""
+    headers = {"origin": origin, "host": origin.partition("://")[2]}
+    assert origin_allowed(headers, (), keyless=keyless) is allowed
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,35 @@ async def test_our_client_holds_the_same_conversation(gateway: Any) -> None:
     assert (assistant.role, walked) == ("assistant", [10])
     assert "arrived" in assistant.text
     assert len(audio) > PCM16_24K.bytes_for(300)
+
+
+async def test_gateway_behind_a_gateway(serve: Any, gateway: Any) -> None:
+    """The same with another provider: a gateway that answers with `openai-realtime`, which talks to the first gateway. Turns,
+    transcript, a function call and its output, the spoken reply, and a manual turn."""
+    config = {"url": gateway.url, "api_key": "any-key", "model": "gpt-realtime"}
+    outer = await serve(GatewayConfig(provider="openai-realtime", config=config))
+    client = await outer.open()
+    parameters = {"type": "object", "properties": {"meters": {"type": "integer"}}, "required": ["meters"]}
+    walk = {"type": "function", "name": "go_forward", "description": "Go forward.", "parameters": parameters}
+    await client.configure(**TRANSCRIBED, tools=[walk])
+    await append(client, speech("go-forward-ten-meters"))
+    called = await client.until("response.function_call_arguments.done")
+    assert json.loads(called["arguments"]) == {"meters": 10}
+    await client.until("response.done")
+    heard = [e for e in client.seen if e["type"].endswith("transcription.completed")]
+    committed = next(e for e in client.seen if e["type"] == "input_audio_buffer.committed")
+    if not heard:
+        heard = [await client.until("conversation.item.input_audio_transcription.completed")]
+    assert (heard[0]["transcript"], heard[0]["item_id"]) == ("go forward ten meters", committed["item_id"])
+    output = {"type": "function_call_output", "call_id": called["call_id"], "output": "arrived"}
+    await client.send("conversation.item.create", item=output)
+    await client.send("response.create")
+    done = await client.until("response.done")
+    assert "arrived" in done["response"]["output"][0]["content"][0]["transcript"]
+    await client.configure(audio={"input": {"turn_detection": None}})
+    await append(client, speech("hello", silence_ms=100))
+    await client.send("input_audio_buffer.commit")
+    await client.send("response.create")
+    done = await client.until("response.done")
+    assert done["response"]["status"] == "completed"
+    assert len(done["response"]["output"]) == 1

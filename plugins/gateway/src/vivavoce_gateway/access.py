@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import time
 from collections import OrderedDict
@@ -54,13 +55,28 @@ def bearer(headers: Mapping[str, str]) -> str | None:
     return headers.get("api-key") or None
 
 
-def origin_allowed(headers: Mapping[str, str], allowed: Iterable[str]) -> bool:
-    """Whether the page that connects may. Only browsers send an `Origin`; their own one, that of the host, is allowed."""
+def origin_allowed(headers: Mapping[str, str], allowed: Iterable[str], *, keyless: bool) -> bool:
+    """Whether the page that connects may. Only browsers send an `Origin`; the gateway's own page, that of the host, may.
+
+    Where no key is needed, the host must be an address or `localhost`: a name could be another site's, which has made its name
+    point to this machine (DNS rebinding).
+    """
     origin = headers.get("origin")
     if origin is None:
         return True
     allowed = tuple(allowed)
-    return "*" in allowed or origin in allowed or urlsplit(origin).netloc == headers.get("host")
+    if "*" in allowed or origin in allowed:
+        return True
+    own = urlsplit(origin)
+    return own.netloc == headers.get("host") and (not keyless or _is_address(own.hostname or ""))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
 
 
 class Access:

@@ -114,7 +114,7 @@ class Gateway:
 
     async def realtime(self, socket: WebSocket) -> None:
         """`GET /v1/realtime`."""
-        if not origin_allowed(socket.headers, self.config.origins):
+        if not origin_allowed(socket.headers, self.config.origins, keyless=self.access.open):
             self.metrics.refused.labels("origin").inc()
             await socket.close(1008, "origin not allowed")  # before accept: HTTP 403
             return

@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 import uvicorn
-from vivavoce import ConfigError
+from vivavoce import ConfigError, Voice, VoiceError
 from vivavoce.redaction import redact
 
 from vivavoce_gateway.app import Gateway, create_app
@@ -89,6 +89,15 @@ def _check_address(host: str, config: GatewayConfig, insecure: bool) -> None:
         )
 
 
+def _check_providers(config: GatewayConfig) -> None:
+    """See now, not at the first client, that every provider is there and takes its config. Opens nothing."""
+    for name, route in {"the default": config.default, **config.models}.items():
+        try:
+            Voice(route.provider, **route.config)
+        except VoiceError as wrong:
+            raise click.ClickException(f"the provider of {name}: {wrong}") from wrong
+
+
 def _configure_logs(style: str, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonFormatter() if style == "json" else _TextFormatter())
@@ -144,6 +153,7 @@ def serve(
     try:
         config = GatewayConfig.load(config_file or {}, provider=provider, keys=keys or None)
         _check_address(host, config, insecure)
+        _check_providers(config)
         app = create_app(config)
     except ConfigError as wrong:
         raise click.ClickException(str(wrong)) from wrong
