@@ -23,7 +23,17 @@ LAYERS: dict[str, list[str]] = {
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "session"],
     ],
-    "facade": ["sinks", "recording", "plot", "listening", "voice", "composite", "__init__", "__main__", "cli"],
+    "facade": [
+        "sinks",
+        "recording",
+        "plot",
+        "listening",
+        "voice",
+        "composite",
+        "__init__",
+        "__main__",
+        "cli",
+    ],
     "testing": ["testing"],
 }
 # Imports that may go against the order, and why. "importer -> imported".

@@ -13,8 +13,7 @@ from vivavoce.errors import VoiceError
 
 from vivavoce_conformance import badge, matrix
 from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.judge import judge
-from vivavoce_conformance.registry import applicable
+from vivavoce_conformance.judging import judge
 from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
 from vivavoce_conformance.verdict import Report, Result
 from vivavoce_conformance.waivers import read_waivers
@@ -36,7 +35,9 @@ __all__ = ["conformance"]
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--list", "listing", is_flag=True, help="List the checks.")
-@click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes at a time.")
+@click.option(
+    "--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes at a time."
+)
 def conformance(
     providers: Sequence[str],
     only: Sequence[str],
@@ -62,7 +63,9 @@ def conformance(
     for name in providers:
         try:
             with _shown(name, quiet=as_json) as progress:
-                report = judge(name, profile=profile, only=only, waivers=waivers, progress=progress, workers=workers)
+                report = judge(
+                    name, profile=profile, only=only, waivers=waivers, progress=progress, workers=workers
+                )
         except VoiceError as bad:
             if len(providers) == 1:
                 raise Failed(str(bad)) from bad
@@ -89,10 +92,10 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Any]:
     if quiet or not is_live():
         yield lambda result: None
         return
-    most = len(applicable(frozenset(), has_peer=True))
-    with click.progressbar(
-        length=max(most, len(CHECKS)), label=name, item_show_func=lambda r: r.id if r else "", show_eta=False
-    ) as bar:
+    bar: Any = click.progressbar(
+        length=len(CHECKS), label=name, item_show_func=lambda r: r.id if r else "", show_eta=False
+    )
+    with bar:
         yield lambda result: bar.update(1, result)
 
 
@@ -100,7 +103,9 @@ def _tell(report: Report, *, as_json: bool, partial: bool) -> None:
     if as_json:
         print_json(report)
         return
-    click.echo(f"{report.provider} ({report.distribution}), declares {', '.join(report.capabilities) or 'nothing'}")
+    click.echo(
+        f"{report.provider} ({report.distribution}), declares {', '.join(report.capabilities) or 'nothing'}"
+    )
     families: dict[str, list[Result]] = {}
     for result in report.results:
         families.setdefault(result.family, []).append(result)

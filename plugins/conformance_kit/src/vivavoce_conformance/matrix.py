@@ -35,7 +35,9 @@ def as_html(reports: Sequence[Report]) -> str:
             family = check.family
             rows.append(f"<tr class='family'><th colspan='{3 + len(reports)}'>{escape(family)}</th></tr>")
         cells = "".join(_cell(of.get(id)) for of in results)
-        rows.append(f"<tr id='{id}'><td>{id}</td><td>{check.level}</td><td>{escape(check.sentence)}</td>{cells}</tr>")
+        rows.append(
+            f"<tr id='{id}'><td>{id}</td><td>{check.level}</td><td>{escape(check.sentence)}</td>{cells}</tr>"
+        )
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>vivavoce conformance</title>"
         f"<style>{_STYLE}</style><h1>Conformance</h1><table><thead><tr><th>id</th><th>level</th><th>expectation</th>"

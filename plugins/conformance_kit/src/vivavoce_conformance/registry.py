@@ -19,7 +19,17 @@ import msgspec
 if TYPE_CHECKING:
     from vivavoce_conformance.bench import Bench
 
-__all__ = ["CHECKS", "SPEC_LEVEL", "Check", "CheckFunction", "Level", "Unmet", "applicable", "expect", "family"]
+__all__ = [
+    "CHECKS",
+    "SPEC_LEVEL",
+    "Check",
+    "CheckFunction",
+    "Level",
+    "Unmet",
+    "applicable",
+    "expect",
+    "family",
+]
 
 SPEC_LEVEL = 1
 """The newest plugin API level that the checks know."""
@@ -101,5 +111,7 @@ def applicable(capabilities: Iterable[str], *, has_peer: bool) -> list[Check]:
     return [
         check
         for _, check in sorted(CHECKS.items())
-        if check.needs <= stated and (not check.any_of or check.any_of & stated) and (has_peer or not check.peer)
+        if check.needs <= stated
+        and (not check.any_of or check.any_of & stated)
+        and (has_peer or not check.peer)
     ]

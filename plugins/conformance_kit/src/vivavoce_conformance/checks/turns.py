@@ -23,7 +23,24 @@ from vivavoce_conformance.bench import Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
 
-__all__ = []
+__all__ = [
+    "answers_unknown_tools",
+    "asks_one_at_a_time",
+    "calls_tools",
+    "calls_tools_in_parallel",
+    "calls_without_arguments",
+    "cancels",
+    "commits",
+    "goes_on_after_interruption",
+    "interrupts_nothing",
+    "keeps_exceptions_private",
+    "offers_tools",
+    "speaks_the_protocol",
+    "tells_speech",
+    "tells_what_the_user_said",
+    "truncates",
+    "yields_to_speech",
+]
 
 turns = family("turns and interruption")
 
@@ -34,7 +51,9 @@ async def _begun(bench: Bench, voice: vivavoce.Voice, ms: int = 1_000) -> vivavo
     """A reply that has sent all of its audio and is still running."""
     response = await bench.ask(voice)
     size = voice.output_format.bytes_for(ms)
-    await bench.settle(lambda: sum(len(e.audio) for e in bench.of(Speaking)) >= size, "the audio did not come")
+    await bench.settle(
+        lambda: sum(len(e.audio) for e in bench.of(Speaking)) >= size, "the audio did not come"
+    )
     return response
 
 
@@ -124,7 +143,9 @@ async def tells_what_the_user_said(bench: Bench) -> None:
     async with bench.session() as voice:
         await voice.send(ramp(200, voice.input_format))
         await bench.peer.act("speech", text=words, at_ms=40, ends_ms=160)
-        await bench.settle(lambda: [t for t in bench.of(Turn) if t.role == "user"], "no turn of the user came")
+        await bench.settle(
+            lambda: [t for t in bench.of(Turn) if t.role == "user"], "no turn of the user came"
+        )
     spoken = [event.text for event in bench.of(Turn) if event.role == "user"]
     finals = [event.text for event in bench.of(Writing) if event.role == "user" and event.final]
     expect(spoken == [words], f"the turns are {spoken}")

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from vivavoce import AudioFormat
 from vivavoce.testing import ramp
 
@@ -197,7 +196,9 @@ class Service:
                 await self.send(talk, dialect.text(words[place]))
             if place < len(pieces):
                 at = len(self.spoken)
-                piece = ramp(1000 * pieces[place] / (2 * format.rate) + 0.001, format, at // 2)[: pieces[place]]
+                piece = ramp(1000 * pieces[place] / (2 * format.rate) + 0.001, format, at // 2)[
+                    : pieces[place]
+                ]
                 self.spoken += piece
                 await self.send(talk, dialect.audio(piece))
             if place == 0 and reply.hold_first and await self._held(talk):
@@ -241,5 +242,3 @@ class Service:
         await self.send(talk, talk.dialect.begin(None))
         await self.send(talk, talk.dialect.audio(audio))
         await self.send(talk, talk.dialect.finish("completed"))
-
-

@@ -55,7 +55,7 @@ class _Process:
         for name in [n for n in environment if n.startswith(("PYTEST_", "COV_"))]:
             del environment[name]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments,
+            sys.executable, "-c", f"from {module} import main; main()", *arguments,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment, limit=_LIMIT,
         )  # fmt: skip
@@ -203,7 +203,9 @@ async def judge_async(
     case.checks = applicable(capabilities, has_peer=bool(case.told["dialect"]))
     unknown = sorted({*only, *case.waivers} - CHECKS.keys())
     if unknown:
-        raise ConfigError(f"no check is named {', '.join(unknown)}; docs/reference/conformance-checks.md lists them")
+        raise ConfigError(
+            f"no check is named {', '.join(unknown)}; docs/reference/conformance-checks.md lists them"
+        )
     case.queue.extend(check for check in case.checks if not only or check.id in only)
     async with asyncio.TaskGroup() as group:
         for _ in range(max(1, min(workers, len(case.queue)))):
