@@ -11,7 +11,7 @@ See docs/how-to/conformance.md.
 from __future__ import annotations
 
 from vivavoce_conformance.helper import assert_conformant
-from vivavoce_conformance.judge import judge
+from vivavoce_conformance.judging import judge
 from vivavoce_conformance.peer.dialect import Asked, Frame, PeerDialect
 from vivavoce_conformance.profile import Profile
 from vivavoce_conformance.registry import CHECKS, SPEC_LEVEL, Check

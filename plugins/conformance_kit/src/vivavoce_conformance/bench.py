@@ -171,7 +171,8 @@ class Bench:
         """Say something and ask for the reply."""
         if "text" in self.capabilities:
             await within(voice.send_text(text), "send_text()")
-        return await within(voice.answer(**options), "answer()")
+        response: Response = await within(voice.answer(**options), "answer()")
+        return response
 
     async def replies(self, voice: Voice, *replies: Reply) -> None:
         """A reply from beginning to end, for each of `replies` (or one)."""

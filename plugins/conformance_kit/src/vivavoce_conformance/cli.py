@@ -13,8 +13,7 @@ from vivavoce.errors import VoiceError
 
 from vivavoce_conformance import badge, matrix
 from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.judge import judge
-from vivavoce_conformance.registry import applicable
+from vivavoce_conformance.judging import judge
 from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
 from vivavoce_conformance.verdict import Report, Result
 from vivavoce_conformance.waivers import read_waivers
@@ -93,10 +92,10 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Any]:
     if quiet or not is_live():
         yield lambda result: None
         return
-    most = len(applicable(frozenset(), has_peer=True))
-    with click.progressbar(
-        length=max(most, len(CHECKS)), label=name, item_show_func=lambda r: r.id if r else "", show_eta=False
-    ) as bar:
+    bar: Any = click.progressbar(
+        length=len(CHECKS), label=name, item_show_func=lambda r: r.id if r else "", show_eta=False
+    )
+    with bar:
         yield lambda result: bar.update(1, result)
 
 

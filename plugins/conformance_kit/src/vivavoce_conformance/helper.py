@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vivavoce_conformance.judge import judge
+from vivavoce_conformance.judging import judge
 from vivavoce_conformance.verdict import Report, Waiver
 
 __all__ = ["assert_conformant", "describe_failures"]
@@ -34,7 +34,10 @@ def describe_failures(report: Report) -> str:
     lines = []
     for result in report.results:
         if result.status in ("failed", "not-run"):
-            lines += [f"{result.id} {result.level} {result.status}: {result.sentence}", f"  seen:  {result.seen}"]
+            lines += [
+                f"{result.id} {result.level} {result.status}: {result.sentence}",
+                f"  seen:  {result.seen}",
+            ]
             lines += [f"  wire:  {frame}" for frame in result.wire[-6:]]
             lines += [f"  rerun: {result.rerun}"] if result.rerun else []
     return "\n".join(lines)

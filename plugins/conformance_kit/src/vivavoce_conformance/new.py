@@ -76,11 +76,15 @@ def _replaced(text: str, words: list[tuple[str, str]]) -> str:
     "--dialect", type=click.Choice(DIALECTS), default="openai-realtime", show_default=True,
     help="What its service speaks: the OpenAI Realtime protocol, a protocol of its own, or nothing (local).",
 )  # fmt: skip
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to write it.")
+@click.option(
+    "--into", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to write it."
+)
 def new(name: str, dialect: str, into: Path | None) -> None:
     """Write a new provider plugin, ready to install, in ./vivavoce-NAME."""
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise click.UsageError(f"{name!r} is no provider name: small letters, digits and single hyphens, as in my-voice")
+        raise click.UsageError(
+            f"{name!r} is no provider name: small letters, digits and single hyphens, as in my-voice"
+        )
     target = into or Path(f"vivavoce-{name}")
     for path in scaffold(name, dialect, target):
         click.echo(str(path))

@@ -20,7 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
     group = parser.getgroup("vivavoce", "conformance of vivavoce providers")
     group.addoption(
-        "--vivavoce-provider", action="append", default=[], metavar="NAME", help="run the conformance kit on it"
+        "--vivavoce-provider",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run the conformance kit on it",
     )
     group.addoption("--vivavoce-waivers", default=None, metavar="FILE", help="waivers, as TOML")
 
@@ -36,7 +40,7 @@ class _Judged:
     def report(self) -> Any:
         """Judge it once."""
         if self._report is None:
-            from vivavoce_conformance.judge import judge
+            from vivavoce_conformance.judging import judge
             from vivavoce_conformance.waivers import read_waivers
 
             known = read_waivers(Path(self._waivers)) if self._waivers else ()
@@ -113,11 +117,15 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Add the checks of every provider that was named."""
     for name in config.getoption("--vivavoce-provider"):
         judged = _Judged(name, config.getoption("--vivavoce-waivers"))
-        node = _Provider.from_parent(session, name=f"conformance[{name}]", nodeid=f"conformance[{name}]", judged=judged)
+        node = _Provider.from_parent(
+            session, name=f"conformance[{name}]", nodeid=f"conformance[{name}]", judged=judged
+        )
         items.extend(_items(node))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from vivavoce import Voice
 from vivavoce.errors import (
@@ -19,13 +20,32 @@ from vivavoce_conformance.bench import CONNECT_MS, Bench, within
 from vivavoce_conformance.peer.script import Plan
 from vivavoce_conformance.registry import Unmet, expect, family
 
-__all__ = []
+__all__ = [
+    "can_be_cancelled",
+    "can_be_closed_meanwhile",
+    "configures",
+    "dials_once",
+    "names_its_session",
+    "opens",
+    "opens_again_after_close",
+    "opens_again_after_failure",
+    "tells_of_a_bad_request",
+    "tells_of_a_broken_service",
+    "tells_of_a_drop_at_once",
+    "tells_of_a_drop_while_configuring",
+    "tells_of_a_quota",
+    "tells_of_a_refused_credential",
+    "tells_of_a_refused_port",
+    "times_out_on_a_mute_service",
+    "times_out_on_a_silent_port",
+    "waits_for_acknowledgement",
+]
 
 connect = family("connect")
 
 
 async def _fails(
-    bench: Bench, *accept: str, timeout: float = 5_000, **config: object
+    bench: Bench, *accept: str, timeout: float = 5_000, **config: Any
 ) -> tuple[VoiceError, Voice]:
     """A connect that must fail, with what it raised; nothing may be left."""
     if bench.has_peer:
@@ -165,6 +185,7 @@ async def tells_of_a_drop_at_once(bench: Bench) -> None:
     """A connection that is reset before it is ready is a `ConnectError`, and nothing is left."""
     error, _ = await _fails(bench, "drop")
     _is(error, ConnectError)
+    expect(not isinstance(error, (AuthenticationError, QuotaError)), f"it is a {type(error).__name__}")
 
 
 @connect("VV-CON-041", needs="realtime", peer=True)

@@ -19,7 +19,31 @@ from vivavoce_conformance.bench import PATIENCE, Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import Unmet, expect, family
 
-__all__ = []
+__all__ = [
+    "answer_can_be_cancelled",
+    "closes_a_stalled_session",
+    "closes_its_connection",
+    "closes_quickly",
+    "connects_quickly",
+    "holds_back",
+    "ignores_unknown_messages",
+    "leaves_nothing",
+    "leaves_nothing_of_a_reply",
+    "never_blocks",
+    "notices_a_half_close",
+    "notices_a_reset",
+    "notices_an_end",
+    "notices_close_codes",
+    "refuses_calls_after_loss",
+    "send_hands_over",
+    "survives_errors",
+    "survives_garbage",
+    "survives_malformed_messages",
+    "takes_fragments",
+    "takes_huge_messages",
+    "takes_single_bytes",
+    "tells_of_a_refused_reply",
+]
 
 fault = family("fault")
 

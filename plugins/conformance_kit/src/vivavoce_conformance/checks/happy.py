@@ -11,7 +11,22 @@ from vivavoce_conformance.bench import Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
 
-__all__ = []
+__all__ = [
+    "ends_replies",
+    "ends_streams",
+    "hears_unasked_replies",
+    "receives_audio",
+    "receives_text",
+    "sends_audio",
+    "sends_audio_of_any_size",
+    "sends_text",
+    "serves_two_voices",
+    "streams",
+    "tells_how_replies_ended",
+    "tells_replies_apart",
+    "tells_turns",
+    "updates_config",
+]
 
 happy = family("happy path")
 

@@ -19,7 +19,24 @@ from vivavoce.testing import LeakError, LeakGuard
 from vivavoce_conformance.bench import Bench
 from vivavoce_conformance.registry import Unmet, expect, family
 
-__all__ = []
+__all__ = [
+    "acts_only_as_declared",
+    "attaches_passively",
+    "constructs_without_opening",
+    "implements_what_it_states",
+    "imports_nothing_heavy",
+    "imports_quickly",
+    "imports_silently",
+    "imports_without_io",
+    "imports_without_threads",
+    "keeps_no_class_state",
+    "names_missing_credentials",
+    "raises_when_strict",
+    "refuses_unknown_config",
+    "states_credentials",
+    "states_known_capabilities",
+    "warns_once",
+]
 
 hygiene = family("import hygiene")
 

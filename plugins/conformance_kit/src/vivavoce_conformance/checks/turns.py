@@ -23,7 +23,24 @@ from vivavoce_conformance.bench import Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
 
-__all__ = []
+__all__ = [
+    "answers_unknown_tools",
+    "asks_one_at_a_time",
+    "calls_tools",
+    "calls_tools_in_parallel",
+    "calls_without_arguments",
+    "cancels",
+    "commits",
+    "goes_on_after_interruption",
+    "interrupts_nothing",
+    "keeps_exceptions_private",
+    "offers_tools",
+    "speaks_the_protocol",
+    "tells_speech",
+    "tells_what_the_user_said",
+    "truncates",
+    "yields_to_speech",
+]
 
 turns = family("turns and interruption")
 

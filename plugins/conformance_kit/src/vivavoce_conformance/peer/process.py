@@ -1,4 +1,4 @@
-"""The peer's process: `python -m vivavoce_conformance.peer.process DIALECT` prints its two ports, and ends with its stdin.
+"""The peer's process: `main` with a dialect as its argument prints its two ports, and ends with its stdin.
 
 The control channel takes one line of JSON, does it, and answers in one line.
 """
@@ -96,7 +96,3 @@ async def _main(dialect: str) -> None:
 def main() -> None:
     """Serve until stdin ends."""
     asyncio.run(_main(sys.argv[1]))
-
-
-if __name__ == "__main__":
-    main()

@@ -51,7 +51,9 @@ class RealtimeDialect(PeerDialect):
     """Over `ServerProtocol`: what it refuses is recorded as `wrong`."""
 
     def __init__(self) -> None:
-        self.protocol = ServerProtocol(model="conformance")
+        # A service that transcribes says so in its session.
+        heard = {"audio": {"input": {"transcription": {"model": "conformance"}}}}
+        self.protocol = ServerProtocol(model="conformance", session=heard)
 
     def open(self) -> Sequence[Frame]:
         self.protocol.session_created()

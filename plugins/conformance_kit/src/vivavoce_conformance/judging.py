@@ -55,7 +55,7 @@ class _Process:
         for name in [n for n in environment if n.startswith(("PYTEST_", "COV_"))]:
             del environment[name]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments,
+            sys.executable, "-c", f"from {module} import main; main()", *arguments,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment, limit=_LIMIT,
         )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Providers whose import does what an import may not, a module each."""

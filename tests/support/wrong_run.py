@@ -1,0 +1,60 @@
+"""Runs checks on providers of the corpus, in a process that may be spoilt: `python wrong_run.py SPEC=CHECK...`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+
+from vivavoce_conformance.bench import Target, load_target
+from vivavoce_conformance.checks import CHECKS
+from vivavoce_conformance.peer.client import PeerClient
+from vivavoce_conformance.registry import applicable
+from vivavoce_conformance.runner import run_check
+
+SLOW = {"VV-CON-001", "VV-CON-002", "VV-CON-003", "VV-CON-004", "VV-CON-005"}
+SLOW |= {"VV-CON-033", "VV-CON-034", "VV-CON-091", "VV-CON-092", "VV-CON-154"}
+
+
+def as_target(spec: str) -> Target:
+    """A wrong import is not imported here: the check does that."""
+    if not spec.startswith("wrong_imports."):
+        return load_target(spec)
+    good = load_target("wrong_base:Quiet")
+    return Target(spec, good.name, good.provider, good.profile)
+
+
+def every(target: Target) -> list[str]:
+    """The checks that hold for it, without those that take long."""
+    checks = applicable(target.capabilities, has_peer=target.profile.has_peer)
+    return [check.id for check in checks if check.id not in SLOW]
+
+
+def main() -> None:
+    """Print a line of JSON for each pair: what was seen, or null."""
+    warnings.simplefilter("ignore")
+    dialect = "vivavoce_conformance.peer.realtime:RealtimeDialect"
+    command = [sys.executable, "-c", "from vivavoce_conformance.peer.process import main; main()", dialect]
+    peer_process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert peer_process.stdout is not None
+    port, control = map(int, peer_process.stdout.readline().split())
+    for pair in sys.argv[1:]:
+        spec, _, check = pair.partition("=")
+        target = as_target(spec)
+        ids = [check] if check else every(target)
+        for id in ids:
+            peer = PeerClient(port, control) if target.profile.has_peer else None
+            began = time.monotonic()
+            seen, _ = asyncio.run(run_check(CHECKS[id], target, peer))
+            took = round(time.monotonic() - began, 2)
+            print(json.dumps([spec, id, seen, CHECKS[id].level, took]), flush=True)
+    peer_process.kill()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
