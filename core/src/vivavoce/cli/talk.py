@@ -197,11 +197,11 @@ async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcrip
         await _awaited(getattr(sink, "close", lambda: None)())
         for recorder in recorders:
             recorder.close()
+    show.stop()
     _raise_failure(recorders)
     written = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
     if asked.record is not None:
         written += await asyncio.to_thread(_draw, recorders[-1].path)
-    show.stop()
     show.summary(attrs.evolve(summary, files=written))
 
 

@@ -121,7 +121,7 @@ class PlainTranscript:
     def turn(self, said: Said) -> None:
         remarks = [f"answered after {said.latency_ms:.0f} ms"] if said.latency_ms is not None else []
         remarks += ["interrupted"] if said.interrupted else []
-        text = said.text or "(nothing understood)"
+        text = said.text or ("(nothing understood)" if said.role == "user" else "(nothing was heard of it)")
         self._line(said.start_ms or 0.0, said.role, text, ", ".join(remarks), STYLES.get(said.role, ""))
 
     def tool(self, at_ms: float, name: str, arguments: Any, outcome: Any, failed: bool, ms: float) -> None:
