@@ -16,7 +16,17 @@ CORE = ROOT / "core" / "src"
 # Every module stands here; a package stands for the modules in it.
 LAYERS: dict[str, list[str]] = {
     "values": ["redaction", "errors", "events", "items", "audio", "_floats", "_g711", "_resample", "config"],
-    "decisions": ["lifecycle", "needs", "turns", "memory", "flow", "reconnect", "tools", "inputs", "failures"],
+    "decisions": [
+        "lifecycle",
+        "needs",
+        "turns",
+        "memory",
+        "flow",
+        "reconnect",
+        "tools",
+        "inputs",
+        "failures",
+    ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [
         *["_playout", "_portaudio", "_devicelife", "devices"],
@@ -30,6 +40,8 @@ LAYERS: dict[str, list[str]] = {
         "sinks",
         "_recordingfiles",
         "recording",
+        "telemetry",
+        "comparing",
         "plot",
         "listening",
         "voice",

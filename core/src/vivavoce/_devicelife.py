@@ -18,6 +18,7 @@ __all__ = ["Device", "DeviceEvent", "Link"]
 
 logger = logging.getLogger("vivavoce.devices")
 
+STARTING_CALLS: Final = 50
 _STALLED_S: Final = 1.5
 _STARTING_S: Final = 3.0  # a device that slept
 _RETRY_S: Final = 0.5
@@ -47,6 +48,12 @@ class Link:
         self.stream: Any = None
         self.calls = 0
         self.xruns = 0
+
+    def called(self, is_late: bool) -> None:
+        """Count a callback. While a stream starts it is often late, and no sound is broken by that."""
+        self.calls += 1
+        if is_late and self.calls > STARTING_CALLS:
+            self.xruns += 1
 
     def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
         """PortAudio's, in its own thread."""
@@ -225,7 +232,7 @@ class Device:
         if self.xruns > told and now - at > _XRUN_REPORT_S:
             count = self.xruns - told
             self._told_xruns = (self.xruns, now)
-            text = f"{self.name}: {count} breaks in the sound, as this computer was late; more latency_ms would help"
+            text = f"{self.name}: the sound broke off {count} times: this computer was late"
             self._tell(DeviceEvent("xruns", self.name, text, count))
 
     def _tell(self, event: DeviceEvent) -> None:

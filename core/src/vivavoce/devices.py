@@ -58,9 +58,7 @@ class _Output(Link):
             out[count:] = bytes(len(out) - count)
         # Some hosts do not know when a block will be heard; then it is at least not before now.
         self.clock.took(time.outputBufferDacTime or time.currentTime, count // self._frame_bytes)
-        if status:
-            self.xruns += status.output_underflow
-        self.calls += 1
+        self.called(bool(status) and status.output_underflow)
 
 
 class _Input(Link):
@@ -72,9 +70,7 @@ class _Input(Link):
     def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
         data = memoryview(buffer)
         self.dropped += len(data) - self.ring.write(data)
-        if status:
-            self.xruns += status.input_overflow
-        self.calls += 1
+        self.called(bool(status) and status.input_overflow)
 
 
 class Speaker(Device):

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vivavoce.hookspecs import hookimpl
 from vivavoce.provider import Context, Speech
 
 __all__ = ["AudioRecorder", "Recorder"]
+
 
 USER, ASSISTANT = 0, 1
 _TICK_S = 0.5
@@ -189,15 +191,22 @@ class AudioRecorder:
             self._context.emit(failure)
 
 
+def _new_directory() -> Path:
+    return Path("recordings") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+
+
 class Recorder(AudioRecorder):
     """A plugin that writes a recording into `directory`: `audio.wav`, `events.jsonl`, `recording.json`.
+
+    Without a directory, as by `plugins=["recorder"]`, it is one named after the time, in `recordings/` of the current
+    directory.
 
     As `AudioRecorder`; a voice that is connected again begins another directory (`talk-2`). `ConfigError`, from
     `connect()`: the directory holds a recording already, or cannot be made.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(_new_directory() if directory is None else directory)
         self._files: RecordingFiles | None = None
 
     def _open(self, format: AudioFormat) -> WavWriter:

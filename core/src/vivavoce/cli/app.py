@@ -21,6 +21,8 @@ __all__ = ["cli", "run"]
 _OWN = {
     "talk": "Hold a conversation: files or text in, a live transcript, sound and a recording out.",
     "plot": "Draw the timeline of a recording.",
+    "replay": "Hold a recorded conversation again, and compare: a regression test.",
+    "devices": "List microphones and speakers; test and measure them.",
     "providers": "List the installed providers.",
     "doctor": "Check the installation, or one provider.",
     "completion": "Print the completion script of a shell.",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vivavoce._loudness import SpeechMeter
 from vivavoce.cli.console import Failed
 from vivavoce.cli.line import Line
 from vivavoce.cli.loading import AudioFile
@@ -118,6 +119,10 @@ class Conversation:
     def _now_ms(self) -> float:
         return (asyncio.get_running_loop().time() - self._zero) * 1000
 
+    def _speech_meter(self) -> SpeechMeter | None:
+        """What knows where in the user's sound there was speech."""
+        return self._line.meter if self._line is not None else None
+
     # The user's side.
 
     async def _say_text(self, text: str) -> None:
@@ -224,7 +229,8 @@ class Conversation:
     def _speaker(self, stream: AudioStream) -> None:
         self._due = False
         now = self._now_ms()
-        ended = self._line.meter.ended if self._line is not None else None
+        meter = self._speech_meter()
+        ended = meter.ended if meter is not None else None
         asked = self._asked if self._asked is not None else ended and (ended - self._zero) * 1000
         latency = now - asked if asked is not None and now > asked and not self._answered(asked) else None
         self._replies[stream.item_id] = (now, latency)
@@ -256,9 +262,9 @@ class Conversation:
         start, end, latency = now, now, None
         if turn.role == "assistant":
             start, latency = self._replies.get(turn.item_id, (now, None))
-        elif self._line is not None and self._asked is None and self._line.meter.ended is not None:
-            start = ((self._line.meter.began or self._zero) - self._zero) * 1000
-            end = (self._line.meter.ended - self._zero) * 1000
+        elif (meter := self._speech_meter()) is not None and self._asked is None and meter.ended is not None:
+            start = ((meter.began or self._zero) - self._zero) * 1000
+            end = (meter.ended - self._zero) * 1000
         self._show.turn(Said(turn.role, turn.text, start, end, latency, turn.interrupted))
 
     def _tool_call(self, call: ToolCallStart) -> None:

@@ -13,8 +13,9 @@ import click
 
 from vivavoce.audio import AudioFormat
 from vivavoce.cli.completion import complete_provider
-from vivavoce.cli.console import Failed, complain, debug_option, json_option
+from vivavoce.cli.console import Failed, complain, debug_option, is_live, json_option
 from vivavoce.cli.conversation import Conversation
+from vivavoce.cli.livescreen import LiveScreen
 from vivavoce.cli.loading import AudioFile, load_attribute, load_tools, look_into
 from vivavoce.cli.transcript import Said, Summary, Transcript, transcript
 from vivavoce.composite import realtime_candidates
@@ -22,6 +23,7 @@ from vivavoce.config import load_mapping
 from vivavoce.errors import VoiceError
 from vivavoce.recording import AudioRecorder, Recorder
 from vivavoce.sinks import SilentSink
+from vivavoce.streams import Sink
 from vivavoce.voice import Voice
 
 __all__ = ["talk"]
@@ -48,6 +50,20 @@ class _Options:
     url: str | None
     tools: tuple[str, ...]
     as_json: bool
+    headphones: bool
+    push_to_talk: bool
+    input_device: str | None
+    output_device: str | None
+
+    @property
+    def is_live(self) -> bool:
+        """By microphone: asked for, or nothing else was given to say."""
+        return "mic" in self.inputs or not (self.inputs or self.texts)
+
+    @property
+    def plays(self) -> bool:
+        """Whether replies are heard at a speaker."""
+        return self.is_live or self.out == "speaker"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -80,12 +96,18 @@ class _Options:
 @click.option(
     "--manual", is_flag=True, help="End the user's turn where the file ends, not where the service hears it."
 )
+@click.option("--headphones", is_flag=True, help="The microphone does not hear the speaker: listen while it sounds, "
+    "so that replies can be interrupted by speaking.")  # fmt: skip
+@click.option("--push-to-talk", is_flag=True, help="Listen only between two presses of the space bar.")
+@click.option("--input-device", metavar="NAME", help="The microphone: its name, a part of it, or its index.")
+@click.option("--output-device", metavar="NAME", help="The speaker: its name, a part of it, or its index.")
 @json_option
 @debug_option
 def talk(**options: Any) -> None:
     """Hold a conversation with a provider.
 
     \b
+    vivavoce talk --provider local                           by microphone and speaker
     vivavoce talk --provider local --in hello.wav --in question.wav --record first
     vivavoce talk --provider openai-realtime --text "Tell me a joke." --out joke.wav
 
@@ -94,7 +116,7 @@ def talk(**options: Any) -> None:
     """
     asked = _Options(**options)
     _check(asked)
-    show = transcript(asked.as_json)
+    show = LiveScreen() if asked.is_live and is_live() and not asked.as_json else transcript(asked.as_json)
     recorders = _recorders(asked)
     show.start()
     try:
@@ -115,17 +137,15 @@ def _kept(recorders: list[AudioRecorder]) -> str:
 
 
 def _check(asked: _Options) -> None:
-    if not asked.inputs and not asked.texts:
-        raise click.UsageError("nothing to say: give --in FILE or --text TEXT", click.get_current_context())
-    for device, given in (("mic", asked.inputs), ("speaker", (asked.out,))):
-        if device in given:
-            option, file = ("--in", "a sound file") if device == "mic" else ("--out", "a WAV to write")
-            raise Failed(f"{option} {device}: this version has no sound devices yet; give {option} {file}")
+    if "mic" in asked.inputs and (len(asked.inputs) > 1 or asked.texts):
+        raise click.UsageError(
+            "--in mic goes alone: no files and texts beside it", click.get_current_context()
+        )
 
 
 def _recorders(asked: _Options) -> list[AudioRecorder]:
     recorders: list[AudioRecorder] = []
-    if asked.out is not None:
+    if asked.out is not None and asked.out != "speaker":
         recorders.append(AudioRecorder(asked.out))
     if asked.record is not None:
         recorders.append(Recorder(asked.record))
@@ -164,42 +184,79 @@ async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcrip
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    files = [await asyncio.to_thread(look_into, Path(name)) for name in asked.inputs]
+    files = [await asyncio.to_thread(look_into, Path(name)) for name in asked.inputs if name != "mic"]
     voice = _voice(asked, recorders)
+    sink = _sink(voice, asked)
     try:
         if "realtime" in voice.capabilities:
-            summary = await _converse(voice, asked, files, recorders, show)
+            summary = await _converse(voice, asked, files, recorders, show, sink)
         else:
-            summary = await _use(voice, asked, files, show)
+            summary = await _use(voice, asked, files, show, sink)
     finally:
         await voice.close()
+        await _awaited(getattr(sink, "close", lambda: None)())
         for recorder in recorders:
             recorder.close()
+    show.stop()
     _raise_failure(recorders)
     written = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
     if asked.record is not None:
         written += await asyncio.to_thread(_draw, recorders[-1].path)
-    show.stop()
     show.summary(attrs.evolve(summary, files=written))
 
 
 async def _converse(
-    voice: Voice, asked: _Options, files: list[AudioFile], recorders: list[AudioRecorder], show: Transcript
+    voice: Voice,
+    asked: _Options,
+    files: list[AudioFile],
+    recorders: list[AudioRecorder],
+    show: Transcript,
+    sink: Sink,
 ) -> Summary:
-    sink = SilentSink(voice.output_format)
-    conversation = Conversation(
-        voice,
-        [*files, *asked.texts],
-        sink=sink,
-        show=show,
-        pace=asked.pace,
-        manual=asked.manual,
-        wait_ms=asked.wait,
-        # A recording is why this was run: when it ends early, so does the conversation.
-        is_fatal=lambda error: any(recorder.failure is error for recorder in recorders),
-    )
+    # A recording is why this was run: when it ends early, so does the conversation.
+    rest: dict[str, Any] = {
+        "show": show,
+        "manual": asked.manual,
+        "wait_ms": asked.wait,
+        "is_fatal": lambda error: any(recorder.failure is error for recorder in recorders),
+    }
+    if asked.is_live:
+        conversation = _live(voice, asked, rest)
+    else:
+        turns: list[AudioFile | str] = [*files, *asked.texts]
+        conversation = Conversation(voice, turns, sink=sink, pace=asked.pace, **rest)
     await conversation.run(timeout=asked.timeout, reconnect=asked.reconnect)
     return Summary(conversation.turns, conversation.latencies_ms, voice.usage, ())
+
+
+def _live(voice: Voice, asked: _Options, rest: dict[str, Any]) -> Conversation:
+    from vivavoce.cli.livetalk import LiveTalk
+    from vivavoce.devices import DeviceEvent, Microphone, Speaker
+
+    def tell(event: DeviceEvent) -> None:
+        conversation.device_event(event)
+
+    speaker = Speaker(_device(asked.output_device), on_event=tell)
+    microphone = Microphone(
+        _device(asked.input_device),
+        gate=None if asked.headphones else speaker,
+        push_to_talk=asked.push_to_talk,
+        on_event=tell,
+    )
+    conversation = LiveTalk(voice, microphone=microphone, speaker=speaker, **rest)
+    return conversation
+
+
+def _sink(voice: Voice, asked: _Options) -> Sink:
+    if not asked.plays:
+        return SilentSink(AudioFormat(voice.output_format.rate))
+    from vivavoce.devices import Speaker
+
+    return Speaker(_device(asked.output_device))
+
+
+def _device(given: str | None) -> int | str | None:
+    return int(given) if given is not None and given.isdecimal() else given
 
 
 def _raise_failure(recorders: list[AudioRecorder]) -> None:
@@ -208,15 +265,19 @@ def _raise_failure(recorders: list[AudioRecorder]) -> None:
             raise recorder.failure
 
 
-async def _use(voice: Voice, asked: _Options, files: list[AudioFile], show: Transcript) -> Summary:
+async def _use(
+    voice: Voice, asked: _Options, files: list[AudioFile], show: Transcript, sink: Sink
+) -> Summary:
     """A provider that only listens or speaks: each file becomes text, each text is spoken."""
     for needed, given in (("listen", files), ("speak", asked.texts)):
         if given and needed not in voice.capabilities:
             raise Failed(
                 f"{voice.provider!r} cannot {needed}, nor hold a conversation: see `vivavoce providers` for one that can"
             )
+    if not files and not asked.texts:
+        raise Failed(f"{voice.provider!r} holds no conversation: give --in FILE or --text TEXT")
     loop = asyncio.get_running_loop()
-    zero, sink = loop.time(), SilentSink(AudioFormat(voice.output_format.rate))
+    zero = loop.time()
     for file in files:
         began = (loop.time() - zero) * 1000
         text = await voice.listen(file.path)
@@ -228,9 +289,14 @@ async def _use(voice: Voice, asked: _Options, files: list[AudioFile], show: Tran
             began = await anext(audio)
             show.turn(Said("assistant", text, (began - zero) * 1000, None, (began - asked_at) * 1000))
             async for chunk in audio:
-                sink.write(chunk)
-        await sink.drain()
+                await _awaited(sink.write(chunk))
+        await _awaited(sink.drain())
     return Summary(len(files) + len(asked.texts), (), voice.usage, ())
+
+
+async def _awaited(result: Any) -> None:
+    if result is not None:
+        await result
 
 
 async def _first_at(stream: Any) -> Any:

@@ -19,6 +19,7 @@ from vivavoce.cli.console import complain, console, is_live, print_json
 from vivavoce.events import Usage
 
 __all__ = [
+    "STYLES",
     "JsonTranscript",
     "PlainTranscript",
     "Said",
@@ -28,7 +29,7 @@ __all__ = [
     "transcript",
 ]
 
-_STYLES = {"user": "cyan", "assistant": "green", "system": "magenta", "tool": "yellow"}
+STYLES = {"user": "cyan", "assistant": "green", "system": "magenta", "tool": "yellow"}
 _REFRESH_S = 0.1
 
 
@@ -120,8 +121,8 @@ class PlainTranscript:
     def turn(self, said: Said) -> None:
         remarks = [f"answered after {said.latency_ms:.0f} ms"] if said.latency_ms is not None else []
         remarks += ["interrupted"] if said.interrupted else []
-        text = said.text or "(nothing understood)"
-        self._line(said.start_ms or 0.0, said.role, text, ", ".join(remarks), _STYLES.get(said.role, ""))
+        text = said.text or ("(nothing understood)" if said.role == "user" else "(nothing was heard of it)")
+        self._line(said.start_ms or 0.0, said.role, text, ", ".join(remarks), STYLES.get(said.role, ""))
 
     def tool(self, at_ms: float, name: str, arguments: Any, outcome: Any, failed: bool, ms: float) -> None:
         given = ", ".join(f"{key}={_short(value, 40)}" for key, value in (arguments or {}).items())
@@ -185,7 +186,7 @@ class TerminalTranscript(PlainTranscript):
             return
         self._drawn = time.monotonic()
         rows: list[Any] = [
-            Text.assemble((f"{'':>8}  {role:<9}  ", f"dim {_STYLES.get(role, '')}"), (text, "italic"))
+            Text.assemble((f"{'':>8}  {role:<9}  ", f"dim {STYLES.get(role, '')}"), (text, "italic"))
             for role, text in self._text.items()
             if text
         ]

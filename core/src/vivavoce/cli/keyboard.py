@@ -1,0 +1,60 @@
+"""Single keys from the terminal, without waiting for Enter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["LineEditor", "keys"]
+
+
+@contextmanager
+def keys(pressed: Callable[[str], None]) -> Iterator[bool]:
+    """Call `pressed(character)` for each key, in the running loop; false where stdin is no terminal that can do it."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        yield False
+        return
+    if not sys.stdin.isatty():
+        yield False
+        return
+    terminal = sys.stdin.fileno()
+    loop, before = asyncio.get_running_loop(), termios.tcgetattr(terminal)
+
+    def read() -> None:
+        for character in os.read(terminal, 1024).decode(errors="ignore"):
+            pressed(character)
+
+    tty.setcbreak(terminal)  # Ctrl-C stays a signal
+    loop.add_reader(terminal, read)
+    try:
+        yield True
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+class LineEditor:
+    """A line that is being typed; `None` while nobody types."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    def press(self, character: str) -> str | None:
+        """Take a key; the finished line, if it was Enter."""
+        text = self.text or ""
+        if character in "\r\n":
+            self.text = None
+            return text.strip() or None
+        if character == "\x1b":  # Esc
+            self.text = None
+        elif character in "\x7f\b":
+            self.text = text[:-1]
+        elif character.isprintable():
+            self.text = text + character
+        return None
