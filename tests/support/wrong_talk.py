@@ -476,7 +476,8 @@ class Storms(Realtime):
     async def connect(self, context: Any) -> None:
         for _ in range(60 if context.session.reconnected else 0):
             with contextlib.suppress(ConnectError):
-                return await super().connect(context)
+                await super().connect(context)
+                return
         await super().connect(context)
 
 

@@ -38,9 +38,9 @@ def not_connected(provider: str, method: str, state: str) -> NotConnectedError:
     return NotConnectedError(text, provider=provider)
 
 
-def late(provider: str, method: str, session_id: str | None) -> VoiceError:
-    """A provider did not finish a request in time."""
-    text = f"provider {provider!r} did not finish {method}() within {REQUEST_DEADLINE:g} s"
+def late(provider: str, method: str, session_id: str | None, deadline: float) -> VoiceError:
+    """A provider did not finish a request within `deadline` seconds."""
+    text = f"provider {provider!r} did not finish {method}() within {deadline:g} s"
     return VoiceError(text, code="timeout", provider=provider, session_id=session_id, retryable=True)
 
 

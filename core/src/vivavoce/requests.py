@@ -71,7 +71,7 @@ async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Respo
     waits for nothing and commits nothing."""
     if options.get("out_of_band"):
         return await _begin(runtime, live, options)
-    async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer")), live.asking:
+    async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer", REPLY_DEADLINE)), live.asking:
         await live.idle()
         await runtime.inflow.flush()
         if live.session.manual_turns and runtime.input_bytes and "input" not in options:

@@ -119,9 +119,9 @@ class Runtime:
         """What a realtime call raises now that there is no session."""
         return failures.not_connected(self.provider, method, self.state)
 
-    def late(self, method: str) -> VoiceError:
+    def late(self, method: str, deadline: float = REQUEST_DEADLINE) -> VoiceError:
         """What a request raises that its provider did not finish in time."""
-        return failures.late(self.provider, method, self.session_id)
+        return failures.late(self.provider, method, self.session_id, deadline)
 
     async def ready(self, method: str) -> Live:
         """The open connection; while reconnecting, wait for the outcome."""
