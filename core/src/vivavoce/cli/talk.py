@@ -20,7 +20,7 @@ from vivavoce.cli.loading import AudioFile, load_attribute, load_tools, look_int
 from vivavoce.cli.transcript import Said, Summary, Transcript, transcript
 from vivavoce.composite import realtime_candidates
 from vivavoce.config import load_mapping
-from vivavoce.errors import VoiceError
+from vivavoce.errors import AudioError, VoiceError
 from vivavoce.recording import AudioRecorder, Recorder
 from vivavoce.sinks import SilentSink
 from vivavoce.streams import Sink
@@ -225,7 +225,12 @@ async def _converse(
     else:
         turns: list[AudioFile | str] = [*files, *asked.texts]
         conversation = Conversation(voice, turns, sink=sink, pace=asked.pace, **rest)
-    await conversation.run(timeout=asked.timeout, reconnect=asked.reconnect)
+    try:
+        await conversation.run(timeout=asked.timeout, reconnect=asked.reconnect)
+    except AudioError as bad:
+        if asked.inputs or asked.texts or bad.code not in ("portaudio_missing", "device_missing"):
+            raise
+        raise Failed(f"{bad}. Without sound: give --in FILE or --text TEXT") from bad
     return Summary(conversation.turns, conversation.latencies_ms, voice.usage, ())
 
 

@@ -1,0 +1,196 @@
+"""What goes wrong with devices: each is one line that says what to do, and leaves nothing open."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakesound import FakeSound, PortAudioError
+from vivavoce import _portaudio
+from vivavoce.audio import AudioFormat
+from vivavoce.devices import DeviceEvent, Microphone, Speaker, list_devices
+from vivavoce.errors import AudioError
+from vivavoce.testing import virtual_run
+
+Use = Callable[[FakeSound], FakeSound]
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Make a fake module the one that is used."""
+
+    def use(sound: FakeSound) -> FakeSound:
+        monkeypatch.setattr(_portaudio, "load", lambda: sound)
+        return sound
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("device", "line"),
+    [
+        ("Built-in Speakr", "no speaker 'Built-in Speakr': did you mean 'Built-in Speaker'?"),
+        ("zzz", "no speaker 'zzz': there are 'Built-in Speaker', 'USB Headset', 'USB Dock'"),
+        ("usb", "no speaker 'usb': several have it in their name: USB Headset, USB Dock"),
+        (7, "no speaker has the index 7: there are 0 (Built-in Speaker), 1 (USB Headset), 2 (USB Dock)"),
+    ],
+)
+async def test_wrong_device_is_answered_by_the_nearest(use: Use, device: int | str, line: str) -> None:
+    """A name or an index that no device has is answered by those that there are."""
+    use(FakeSound("Built-in Speaker", "USB Headset", "USB Dock"))
+    with pytest.raises(AudioError) as caught:
+        await Speaker(device).open()
+    assert str(caught.value).startswith(line)
+    assert caught.value.code == "device_missing"
+
+
+@pytest.mark.parametrize(("device", "name"), [(None, "Desk"), (1, "USB Headset"), ("headset", "USB Headset")])
+async def test_device_by_index_name_or_default(use: Use, device: int | str | None, name: str) -> None:
+    """A part of a name in any case, an index, or nothing at all finds a device."""
+    sound = use(FakeSound("Desk", "USB Headset"))
+    async with Speaker(device) as speaker:
+        assert speaker.name == name
+    assert [stream.closed for stream in sound.streams] == [True]
+
+
+async def test_no_device_says_why(use: Use) -> None:
+    """Where there is no device, the error says what may be the reason."""
+    use(FakeSound())
+    with pytest.raises(AudioError, match="there is no microphone: .+"):
+        await Microphone().open()
+    assert list_devices() == []
+
+
+async def test_busy_device_says_so(use: Use) -> None:
+    """A device that another program holds is told as that."""
+    sound = use(FakeSound("Desk"))
+    sound.fails.append(PortAudioError("Device unavailable", -9985))
+    with pytest.raises(
+        AudioError, match="the speaker 'Desk' is in use by another program: close that one"
+    ) as caught:
+        await Speaker().open()
+    assert (caught.value.code, caught.value.retryable) == ("device_busy", True)
+
+
+async def test_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PortAudio the error is the command that installs it here."""
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **named: Any) -> Any:
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+        return real(name, *rest, **named)
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "mint", "ID_LIKE": "ubuntu debian"})
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(AudioError) as caught:
+        _portaudio.load()
+    assert str(caught.value) == "the PortAudio library is missing: apt install libportaudio2"
+
+
+async def test_missing_sounddevice_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without sounddevice the error names the extra of this package."""
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AudioError, match=r'pip install "vivavoce\[devices\]"'):
+        _portaudio.load()
+
+
+async def test_rate_and_channels_of_the_device_are_met(use: Use) -> None:
+    """A device with 44.1 kHz alone gets 44.1 kHz; the app's format stays what it is."""
+    sound = use(FakeSound("Old", rates=(44_100,), channels=1))
+    async with Speaker(format=AudioFormat(24_000)) as speaker:
+        assert (speaker.format.rate, speaker.device_format) == (24_000, AudioFormat(44_100))
+        await speaker.write(b"\1\0" * 2_400)
+        sound.streams[0].tick(12)
+    played = sound.streams[0].played
+    assert abs(len(played.rstrip(b"\0")) // 2 - 4_410) < 60
+
+
+def test_lost_device_is_replaced_by_the_default(use: Use) -> None:
+    """A device whose callback is not called any more is told as lost; sound goes on at the default one."""
+    sound = use(FakeSound("Desk", "USB Headset"))
+    events: list[DeviceEvent] = []
+
+    async def play() -> str:
+        async with Speaker("headset", on_event=events.append) as speaker:
+            sound.streams[0].tick(5)
+            sound.names.pop()  # and no tick any more
+            for _ in range(3):
+                await speaker.write(bytes(48_000))
+                if len(sound.streams) > 1:
+                    break
+            return speaker.name
+
+    assert virtual_run(play()) == "Desk"
+    assert [(event.kind, event.device) for event in events] == [
+        ("lost", "USB Headset"),
+        ("recovered", "Desk"),
+    ]
+
+
+def test_nothing_left_to_play_on_is_an_error(use: Use) -> None:
+    """When no device comes back within `give_up_s`, whoever writes is told."""
+    sound = use(FakeSound("Desk"))
+
+    async def play() -> None:
+        async with Speaker(give_up_s=3, on_event=lambda _: None) as speaker:
+            sound.names.clear()
+            await speaker.write(bytes(480_000))
+
+    with pytest.raises(
+        AudioError, match="Desk is gone, and no other device can be used: there is no speaker"
+    ) as caught:
+        virtual_run(play())
+    assert caught.value.code == "device_lost"
+    assert sound.scans >= 3
+
+
+def test_xruns_are_counted_and_told(use: Use) -> None:
+    """Breaks in the sound are counted, but those of a stream that starts; they are told at most every 5 s."""
+    sound = use(FakeSound("Desk"))
+    events: list[DeviceEvent] = []
+
+    async def play() -> int:
+        async with Speaker(on_event=events.append) as speaker:
+            await asyncio.sleep(10)
+            late = SimpleNamespace(output_underflow=True)
+            sound.streams[0].tick(50, status=late)
+            sound.streams[0].tick(3, status=late)
+            await speaker.write(bytes(100))
+            return speaker.xruns
+
+    assert virtual_run(play()) == 3
+    assert [(event.kind, event.count) for event in events] == [("xruns", 3)]
+
+
+async def test_unread_microphone_drops_and_counts(use: Use) -> None:
+    """What nobody reads for 2 s is dropped, and counted in milliseconds."""
+    sound = use(FakeSound("Desk"))
+    async with Microphone() as microphone:
+        sound.streams[0].tick(250)
+        assert microphone.lost_ms == pytest.approx(500)
+
+
+async def test_cancelled_open_leaves_nothing_open(use: Use) -> None:
+    """A task that is cancelled while its device is being opened leaves it closed."""
+    sound = use(FakeSound("Desk"))
+    speaker = Speaker()
+    opening = asyncio.create_task(speaker.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert (speaker.is_open, [stream.closed for stream in sound.streams]) in [(False, [True]), (False, [])]
+
+
+async def test_compressed_formats_are_refused() -> None:
+    """A device has no G.711."""
+    with pytest.raises(AudioError, match="a sound device plays and records PCM16"):
+        Speaker(format=AudioFormat(8_000, 1, "pcmu"))
