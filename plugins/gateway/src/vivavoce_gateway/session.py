@@ -154,7 +154,7 @@ class ClientSession:
             for timer in self._timers:
                 timer.cancel()
             if self._user is not None:
-                self._user.quiet()
+                self._user.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -65,6 +65,11 @@ class UserTurns:
         self._listening.turns(vad_settings(self._turns) if ours else None)
         self.quiet()
 
+    def close(self) -> None:
+        """The session is over. The detector's memory goes now: it is large, and not the garbage collector's to count."""
+        self.quiet()
+        self._listening.turns(None)
+
     # Audio.
 
     async def append(self, audio: bytes) -> None:
