@@ -37,20 +37,13 @@ CORES_OWN = {
     "VV-CON-072",
     "VV-CON-073",
     "VV-CON-074",
+    "VV-CON-094",
     "VV-CON-133",
     "VV-CON-134",
     "VV-CON-145",
 }
 # Faults below the protocol: the WebSocket library takes them, so a provider over it cannot be wrong in them alone.
-LIBRARYS_OWN = {
-    "VV-CON-081",
-    "VV-CON-082",
-    "VV-CON-083",
-    "VV-CON-084",
-    "VV-CON-089",
-    "VV-CON-090",
-    "VV-CON-094",
-}
+LIBRARYS_OWN = {"VV-CON-082", "VV-CON-084", "VV-CON-089", "VV-CON-090"}
 PROCESSES = 4
 
 

@@ -189,6 +189,31 @@ class MissesLosses(Realtime):
         await super().connect(context)
 
 
+class _Deaf(Realtime):
+    """Misses some of the ways in which a connection ends."""
+
+    def misses(self, cause: Any) -> bool:
+        return False
+
+    @hookimpl
+    async def connect(self, context: Any) -> None:
+        lost = context.lost
+        context.lost = lambda cause=None: None if self.misses(cause) else lost(cause)
+        await super().connect(context)
+
+
+@wrong("VV-CON-081")
+class MissesQuietEnds(_Deaf):
+    def misses(self, cause: Any) -> bool:
+        return "without a close frame. " in str(cause)
+
+
+@wrong("VV-CON-083")
+class MissesGoodbyes(_Deaf):
+    def misses(self, cause: Any) -> bool:
+        return bool(cause.code == "closed_by_peer")
+
+
 @wrong("VV-CON-085")
 class DiesOfMalformedMessages(Realtime):
     def filter(self, context: Any, event: Any) -> Any:

@@ -10,12 +10,16 @@ See docs/how-to/conformance.md.
 
 from __future__ import annotations
 
-from vivavoce_conformance.helper import assert_conformant
-from vivavoce_conformance.judging import judge
-from vivavoce_conformance.peer.dialect import Asked, Frame, PeerDialect
-from vivavoce_conformance.profile import Profile
-from vivavoce_conformance.registry import CHECKS, SPEC_LEVEL, Check
-from vivavoce_conformance.verdict import Report, Result, Waiver
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vivavoce_conformance.checks import CHECKS
+    from vivavoce_conformance.helper import assert_conformant
+    from vivavoce_conformance.judging import judge
+    from vivavoce_conformance.peer.dialect import Asked, Frame, PeerDialect
+    from vivavoce_conformance.profile import Profile
+    from vivavoce_conformance.registry import SPEC_LEVEL, Check
+    from vivavoce_conformance.verdict import Report, Result, Waiver
 
 __all__ = [
     "CHECKS",
@@ -31,3 +35,27 @@ __all__ = [
     "assert_conformant",
     "judge",
 ]
+
+_WHERE = {
+    "assert_conformant": "helper",
+    "judge": "judging",
+    "Asked": "peer.dialect",
+    "Frame": "peer.dialect",
+    "PeerDialect": "peer.dialect",
+    "Profile": "profile",
+    "CHECKS": "checks",
+    "Check": "registry",
+    "SPEC_LEVEL": "registry",
+    "Report": "verdict",
+    "Result": "verdict",
+    "Waiver": "verdict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded on first use: pytest imports this package in every run, for its plugin alone."""
+    import importlib
+
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

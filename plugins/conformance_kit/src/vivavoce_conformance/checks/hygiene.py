@@ -51,8 +51,19 @@ HOOKS_OF = {
 }
 
 
+_told: dict[str, dict[str, Any]] = {}
+
+
 async def _imported(bench: Bench) -> dict[str, Any]:
-    """What the import did, told by an interpreter that did nothing else."""
+    """What the import did; the same interpreter's word for all checks."""
+    spec = bench.target.spec
+    if spec not in _told:
+        _told[spec] = await _import(bench)
+    return _told[spec]
+
+
+async def _import(bench: Bench) -> dict[str, Any]:
+    """Import the provider in an interpreter that does nothing else."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "vivavoce_conformance.watch", bench.target.spec,
