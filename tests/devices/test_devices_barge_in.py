@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from soundserver import Monitor, SoundServer
 from sounds import tone
+from soundserver import Monitor, SoundServer
 from vivavoce import Voice
 from vivavoce.audio import AudioFormat
 from vivavoce.devices import Microphone, Speaker
@@ -39,7 +39,9 @@ class Attentive(ScriptedProvider):
         return held
 
 
-async def barge_in(sound: SoundServer, provider: Attentive, voice: Voice, monitor: Monitor) -> tuple[float, float]:
+async def barge_in(
+    sound: SoundServer, provider: Attentive, voice: Voice, monitor: Monitor
+) -> tuple[float, float]:
     """One interruption: milliseconds to silence, and those by which the truncation was wrong."""
     cuts: list[Interrupted] = []
     voice.once("interrupted", cuts.append)
