@@ -61,7 +61,7 @@ async def test_device_by_index_name_or_default(use: Use, device: int | str | Non
 async def test_no_device_says_why(use: Use) -> None:
     """Where there is no device, the error says what may be the reason."""
     use(FakeSound())
-    with pytest.raises(AudioError, match="there is no microphone: .+"):
+    with pytest.raises(AudioError, match=r"there is no microphone: .+"):
         await Microphone().open()
     assert list_devices() == []
 

@@ -21,10 +21,9 @@ async def until_silent(speaker: Speaker) -> None:
     await asyncio.sleep(0.2)  # the monitor's own way
 
 
-async def test_tone_comes_back_whole(sound: SoundServer) -> None:
-    """No sample of a tone is lost or doubled between `write` and the sink."""
+async def play_and_compare(sound: SoundServer, ms: int) -> None:
     format = AudioFormat(MONITOR_RATE)
-    written = array.array("h", tone(3_000, MONITOR_RATE, hertz=437))
+    written = array.array("h", tone(ms, MONITOR_RATE, hertz=437))
     with sound.monitor() as monitor:
         async with Speaker(format=format) as speaker:
             for start in range(0, len(written), 4_800):
@@ -37,6 +36,17 @@ async def test_tone_comes_back_whole(sound: SoundServer) -> None:
     got = heard[begin - offset : begin - offset + len(written)]
     assert max(abs(a - b) for a, b in zip(got, written, strict=True)) <= 2
     assert max(map(abs, heard[begin - offset + len(written) :])) <= 2
+
+
+async def test_tone_comes_back_whole(sound: SoundServer) -> None:
+    """No sample of a tone is lost or doubled between `write` and the sink."""
+    await play_and_compare(sound, 3_000)
+
+
+@pytest.mark.soak
+async def test_minute_of_tone_comes_back_whole(sound: SoundServer) -> None:
+    """The same for 60 s."""
+    await play_and_compare(sound, 60_000)
 
 
 async def test_position_follows_the_sink(sound: SoundServer) -> None:

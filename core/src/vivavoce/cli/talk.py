@@ -70,11 +70,12 @@ class _Options:
 @click.option("--provider", metavar="NAME", shell_complete=complete_provider, help="Whom to talk to: an installed "
     "provider, or module:Class. Default: VIVAVOCE_PROVIDER, else the only one that can be used.")  # fmt: skip
 @click.option("--in", "inputs", metavar="FILE|mic", multiple=True, type=click.Path(), help="What the user says: a "
-    "sound file. Several are several turns; each waits until the reply to the one before was heard.")  # fmt: skip
+    "sound file. Several are several turns; each waits until the reply to the one before was heard. mic: live; the "
+    "default when there is neither file nor text.")  # fmt: skip
 @click.option("--text", "texts", metavar="TEXT", multiple=True, help="What the user writes, after the files. "
     "May be given several times.")  # fmt: skip
 @click.option("--out", metavar="FILE|speaker", type=click.Path(), help="A WAV of both sides: the user left, "
-    "the assistant right.")  # fmt: skip
+    "the assistant right. speaker: hear the replies, also to files and texts.")  # fmt: skip
 @click.option("--record", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Record into a new "
     "directory: sound, every event, and a picture of the timeline.")  # fmt: skip
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="A TOML file with the "
