@@ -90,13 +90,13 @@ class LiveScreen(TerminalTranscript):
         if look.usage:
             remarks.append(look.usage)
         remark = "".join(f"  {text}" for text in remarks)
-        bar = max(4, min(24, (width - 24 - len(remark)) // 2))
+        bar = max(2, min(24, (width - 26 - len(remark)) // 2))
         microphone = "muted" if look.muted else "held " if look.gated else "mic  "
         if look.push_to_talk and not look.muted:
             microphone = "TALK " if look.talking else "quiet"
         heard = "dim" if look.muted or look.gated else "cyan"
         line = Text.assemble(
-            (f"{look.state:<11}", f"bold {_STATE_STYLES.get(look.state, '')}".strip()),
+            (f"{look.state:<13}", f"bold {_STATE_STYLES.get(look.state, '')}".strip()),
             (f"{microphone} ", heard),
             (meter(look.microphone, bar), heard),
             ("  spk ", "green"),
@@ -110,7 +110,12 @@ class LiveScreen(TerminalTranscript):
     def _keys(self, look: LiveState, width: int) -> Text:
         if look.typing is not None:
             return Text.assemble(
-                ("› ", "bold"), look.typing, ("▏", "blink"), ("   Enter sends, Esc leaves", "dim")
+                ("› ", "bold"),
+                look.typing[-(width - 3) :],
+                ("▏", "blink"),
+                ("   Enter sends, Esc leaves", "dim"),
+                no_wrap=True,
+                overflow="ellipsis",
             )
         parts = [f"{key} {'unmute' if key == 'm' and look.muted else what}" for key, what in _KEYS]
         if look.push_to_talk:

@@ -1,0 +1,119 @@
+"""`vivavoce talk` by microphone and speaker."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+from rich.console import Console, Group
+from soundserver import SoundServer
+from vivavoce.cli.keyboard import LineEditor
+from vivavoce.cli.livescreen import LiveScreen, LiveState, meter
+from vivavoce.files import AudioReader
+
+
+def until(output: IO[str], words: str) -> str:
+    for line in output:
+        if words in line:
+            return line
+    raise AssertionError(f"it ended before {words!r}")
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vivavoce", "talk", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+    )
+
+
+@pytest.mark.real_speech
+def test_conversation_until_ctrl_c(sound: SoundServer, clip: dict[str, bytes], tmp_path: Path) -> None:
+    """What is said is answered and printed, plainly where nobody watches; Ctrl-C ends it with the recording whole."""
+    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("ttspico")
+    talk = start("--provider", "local", "--in", "mic", "--record", str(tmp_path / "r"))
+    with talk:
+        assert talk.stdout is not None
+        until(talk.stdout, "connected to local")
+        time.sleep(0.5)
+        sound.say(clip["eight-plus-three"] + bytes(32_000))
+        user = until(talk.stdout, "user ")
+        assistant = until(talk.stdout, "assistant")
+        talk.send_signal(signal.SIGINT)
+        rest, err = talk.communicate(timeout=30)
+    assert (talk.returncode, err) == (0, "")
+    assert "eight plus three" in user
+    assert "Eight plus three is 11.  [answered after" in assistant
+    assert "2 turns, median latency" in rest
+    with AudioReader(tmp_path / "r" / "audio.wav") as audio:
+        assert audio.frames > audio.format.rate
+
+
+def test_no_sound_is_one_line(tmp_path: Path) -> None:
+    """Where there is no sound, one line says why, and how to talk without."""
+    environment = {"PULSE_SERVER": f"unix:{tmp_path}/none", "ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf"}
+    talk = start("--provider", "local", **environment)
+    out, err = talk.communicate(timeout=30)
+    if "there is no speaker" not in err and "PortAudio" not in err:
+        pytest.skip("this machine has a sound card")
+    assert (talk.returncode, out, len(err.splitlines())) == (1, "", 1)
+    assert "Without sound: give --in FILE or --text TEXT" in err
+
+
+@pytest.mark.parametrize(
+    ("pressed", "line", "left"),
+    [
+        ("hello\r", "hello", None),
+        ("ab\x7fc\n", "ac", None),
+        ("ab\x1b", None, None),
+        ("  \r", None, None),
+        ("ab", None, "ab"),
+    ],
+)
+def test_line_is_typed(pressed: str, line: str | None, left: str | None) -> None:
+    """Characters, backspace, Enter and Esc do as in any line of text."""
+    editor, finished = LineEditor(), None
+    for character in pressed:
+        finished = editor.press(character) or finished
+    assert (finished, editor.text) == (line, left)
+
+
+@pytest.mark.parametrize(("level", "filled"), [(0.0, 0), (0.002, 0), (0.0316, 4), (1.0, 9)])
+def test_meter_is_in_decibels(level: float, filled: int) -> None:
+    """A bar is empty at -54 dBFS and full at 0."""
+    assert meter(level, 9) == "━" * filled + "╌" * (9 - filled)
+
+
+@pytest.mark.parametrize("width", [30, 50, 100])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (LiveState(), ["connecting", "m mute"]),
+        (LiveState(state="speaking", gated=True, speaker=0.3), ["speaking", "held"]),
+        (LiveState(state="listening", muted=True), ["muted", "m unmute"]),
+        (LiveState(state="listening", push_to_talk=True), ["quiet", "space talk"]),
+        (LiveState(state="listening", push_to_talk=True, talking=True), ["TALK", "space be quiet"]),
+        (LiveState(state="listening", typing="noon?"), ["› noon?"]),
+        (LiveState(state="reconnecting", trouble="Desk is gone"), ["Desk is gone"]),
+    ],
+)
+def test_screen_shows_the_state_in_any_width(state: LiveState, words: list[str], width: int) -> None:
+    """Each state is to be seen, in lines that are cut rather than wrapped, and without colour."""
+    screen, paper = LiveScreen(), io.StringIO()
+    screen._console = Console(file=paper, width=width, no_color=True)
+    screen.look = lambda: state
+    screen._console.print(Group(*screen._rows()))
+    lines = paper.getvalue().splitlines()
+    assert [word for word in words if word not in paper.getvalue()] == []
+    assert len(lines) <= 3
