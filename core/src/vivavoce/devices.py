@@ -21,8 +21,17 @@ from vivavoce._devicelife import Device, DeviceEvent, Link
 from vivavoce._playout import PlayoutClock, Ring
 from vivavoce._portaudio import DeviceInfo
 from vivavoce.audio import PCM16_24K, AudioFormat, Converter
+from vivavoce.echo import EchoCanceller
 
-__all__ = ["DeviceEvent", "DeviceInfo", "Microphone", "Speaker", "list_devices", "silence_reasons"]
+__all__ = [
+    "DeviceEvent",
+    "DeviceInfo",
+    "EchoCanceller",
+    "Microphone",
+    "Speaker",
+    "list_devices",
+    "silence_reasons",
+]
 
 LATENCY_MS: Final = 60.0
 _POLL_S: Final = 0.01
@@ -47,6 +56,7 @@ class _Output(Link):
         super().__init__(format)
         self.ring = Ring(format.bytes_for(buffer_ms))
         self.clock = PlayoutClock(format.rate)
+        self.reference: Ring | None = None
         self.kept = 0
         """Frames that a flush found in the device: they will be heard."""
         self._frame_bytes = format.frame_bytes
@@ -56,6 +66,8 @@ class _Output(Link):
         count = self.ring.read_into(out)
         if count < len(out):
             out[count:] = bytes(len(out) - count)
+        if self.reference is not None:
+            self.reference.write(out)
         # Some hosts do not know when a block will be heard; then it is at least not before now.
         self.clock.took(time.outputBufferDacTime or time.currentTime, count // self._frame_bytes)
         self.called(bool(status) and status.output_underflow)
@@ -106,6 +118,7 @@ class Speaker(Device):
         self._flushed = asyncio.Event()
         self._silent_since = 0.0
         self._newest = b""
+        self._keeps_reference = False
 
     @property
     def played_ms(self) -> float:
@@ -206,8 +219,26 @@ class Speaker(Device):
         gains[:ramp] = np.linspace(start, goal, ramp, dtype=np.float32)
         return bytes(np.clip(np.rint(samples * gains[:, None]), -32768, 32767).astype("<i2").tobytes())
 
+    def keep_reference(self) -> None:
+        """From now on keep what the device takes, silence too, for `take_reference`: for cancelling its echo."""
+        self._keeps_reference = True
+        if self._link is not None and self._link.reference is None:
+            self._link.reference = Ring(self._link.format.bytes_for(_UNREAD_MS))
+
+    def take_reference(self) -> tuple[AudioFormat | None, bytes]:
+        """What the device took since the last call, at most 2 s of it, and at which format; `None`: not open."""
+        link: _Output | None = self._link
+        if link is None or link.reference is None:
+            return None, b""
+        taken = bytearray(link.reference.used)
+        link.reference.read_into(memoryview(taken))
+        return link.format, bytes(taken)
+
     def _make_link(self, format: AudioFormat) -> Link:
-        return _Output(format, self._buffer_ms)
+        link = _Output(format, self._buffer_ms)
+        if self._keeps_reference:
+            link.reference = Ring(format.bytes_for(_UNREAD_MS))
+        return link
 
     def _unlinked(self) -> None:
         self._heard_before_ms += self._heard_ms()
@@ -225,7 +256,8 @@ class Microphone(Device):
 
     `gate`: an open speaker in the same room. While it sounds, and 300 ms longer, the microphone gives silence, as
     the service would else hear itself and interrupt itself. Leave it out with headphones: then the user can interrupt
-    by speaking. `push_to_talk`: sound only while `talking` is true.
+    by speaking. `echo`: an `EchoCanceller`, with which the user can interrupt by speaking on open speakers, too.
+    `push_to_talk`: sound only while `talking` is true.
     """
 
     _kind = "input"
@@ -236,6 +268,7 @@ class Microphone(Device):
         *,
         format: AudioFormat = PCM16_24K,
         gate: Speaker | None = None,
+        echo: EchoCanceller | None = None,
         push_to_talk: bool = False,
         latency_ms: float = LATENCY_MS,
         on_event: Callable[[DeviceEvent], None] | None = None,
@@ -243,6 +276,7 @@ class Microphone(Device):
     ) -> None:
         super().__init__(device, format, latency_ms, on_event, give_up_s)
         self.gate = gate
+        self.echo = echo
         self.muted = False
         self.push_to_talk = push_to_talk
         self.talking = False
@@ -278,6 +312,8 @@ class Microphone(Device):
         self._stopped = False
         if was_open:
             self._take()  # what came before is no part of this
+            if self.echo is not None:
+                self.echo.begin()
         try:
             while not self._stopped and self.is_open:
                 if chunk := self._take():
@@ -295,14 +331,22 @@ class Microphone(Device):
             return b""
         raw = bytearray(link.ring.used)
         link.ring.read_into(memoryview(raw))
-        chunk = self._newest = self._converter.feed(raw)
+        chunk = self._converter.feed(raw)
+        if self.echo is not None:
+            delay_ms = self.host_latency_ms + self.echo.speaker.host_latency_ms
+            chunk = self.echo.clean(chunk, self.format, delay_ms)
+        self._newest = chunk
         return bytes(len(chunk)) if self.is_silenced else chunk
 
     def _make_link(self, format: AudioFormat) -> Link:
+        if self.echo is not None:
+            self.echo.load()
         return _Input(format)
 
     def _linked(self) -> None:
         self._converter = Converter(self._link.format, self.format)
+        if self.echo is not None:
+            self.echo.begin()
 
     def _unlinked(self) -> None:
         self._dropped_before += self._link.format.milliseconds(self._link.dropped)

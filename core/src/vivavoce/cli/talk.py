@@ -51,6 +51,7 @@ class _Options:
     tools: tuple[str, ...]
     as_json: bool
     headphones: bool
+    cancel_echo: bool
     push_to_talk: bool
     input_device: str | None
     output_device: str | None
@@ -99,6 +100,8 @@ class _Options:
 )
 @click.option("--headphones", is_flag=True, help="The microphone does not hear the speaker: listen while it sounds, "
     "so that replies can be interrupted by speaking.")  # fmt: skip
+@click.option("--cancel-echo", is_flag=True, help="The same on open speakers: take what the speaker plays out of what "
+    "the microphone hears. Needs the extra `echo`.")  # fmt: skip
 @click.option("--push-to-talk", is_flag=True, help="Listen only between two presses of the space bar.")
 @click.option("--input-device", metavar="NAME", help="The microphone: its name, a part of it, or its index.")
 @click.option("--output-device", metavar="NAME", help="The speaker: its name, a part of it, or its index.")
@@ -237,7 +240,7 @@ async def _converse(
 
 def _live(voice: Voice, asked: _Options, rest: dict[str, Any]) -> Conversation:
     from vivavoce.cli.livetalk import LiveTalk
-    from vivavoce.devices import DeviceEvent, Microphone, Speaker
+    from vivavoce.devices import DeviceEvent, EchoCanceller, Microphone, Speaker
 
     def tell(event: DeviceEvent) -> None:
         conversation.device_event(event)
@@ -245,7 +248,8 @@ def _live(voice: Voice, asked: _Options, rest: dict[str, Any]) -> Conversation:
     speaker = Speaker(_device(asked.output_device), on_event=tell)
     microphone = Microphone(
         _device(asked.input_device),
-        gate=None if asked.headphones else speaker,
+        gate=None if asked.headphones or asked.cancel_echo else speaker,
+        echo=EchoCanceller(speaker) if asked.cancel_echo else None,
         push_to_talk=asked.push_to_talk,
         on_event=tell,
     )
