@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import uvicorn
 import websockets.asyncio.client
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
+from vivavoce.provider import CAPABILITIES
 from vivavoce.testing import Reply, ScriptedProvider
 from vivavoce_gateway import GatewayConfig, Route, create_app
 from vivavoce_gateway.app import Gateway
@@ -132,18 +134,24 @@ class Running:
 class Script:
     """Providers of a test: `made` are those that sessions used, newest last; `replies` and `script` are for the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, capabilities: Iterable[str] = CAPABILITIES) -> None:
         self.made: list[ScriptedProvider] = []
         self.replies: list[Reply] = []
         self.script: dict[str, Any] = {}
         self.transcript = "what was heard"
-        script = self
+        script, given = self, frozenset(capabilities)
 
         class Provider(ScriptedProvider):
             name = "scripted"
+            capabilities = frozenset(given)
 
             def __init__(self) -> None:
-                super().__init__(script.script, replies=script.replies, transcript=script.transcript)
+                super().__init__(
+                    script.script,
+                    replies=script.replies,
+                    transcript=script.transcript,
+                    capabilities=given,
+                )
                 script.made.append(self)
 
         self.provider = Provider

@@ -125,6 +125,10 @@ class AssistantTurns:
         if self._extra_tools and tools is None:
             options["tools"] = shapes.tools_of(self._protocol.session["tools"])
 
+    def tools_replaced(self) -> None:
+        """The session has other tools now; those of single responses went with the old ones."""
+        self._extra_tools.clear()
+
     async def cancel(self, event: wire.ResponseCancel) -> None:
         """The client stops a response."""
         reply = self._replies.get(given(event.response_id) or self._protocol.active_response)

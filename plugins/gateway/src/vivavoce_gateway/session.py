@@ -347,6 +347,7 @@ class ClientSession:
             changes["speaker"] = speaker
         self._applied = {**wanted, "voice": voice}
         if "tools" in changes:
+            self.assistant.tools_replaced()
             changes["tools"] = shapes.tools_of(changes["tools"])
         if changes:
             await self.jobs.put(partial(self.backend.voice.update_config, **changes))
