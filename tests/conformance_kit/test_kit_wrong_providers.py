@@ -44,7 +44,7 @@ CORES_OWN = {
 }
 # Faults below the protocol: the WebSocket library takes them, so a provider over it cannot be wrong in them alone.
 LIBRARYS_OWN = {"VV-CON-082", "VV-CON-084", "VV-CON-089", "VV-CON-090"}
-PROCESSES = 4
+PROCESSES = 6
 
 
 async def run_all() -> dict[str, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -187,6 +186,12 @@ class MissesLosses(Realtime):
     async def connect(self, context: Any) -> None:
         context.lost = lambda cause=None: None
         await super().connect(context)
+
+
+@wrong("VV-CON-064")
+class KeepsRawMessages(Realtime):
+    def filter(self, context: Any, event: Any) -> Any:
+        return () if isinstance(event, events.ProviderMessage) else (event,)
 
 
 class _Deaf(Realtime):
@@ -500,10 +505,13 @@ class Storms(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
         for _ in range(60 if context.session.reconnected else 0):
-            with contextlib.suppress(ConnectError):
+            try:
                 await super().connect(context)
-                return
-        await super().connect(context)
+            except ConnectError:
+                continue
+            break
+        else:
+            await super().connect(context)
 
 
 @wrong("VV-CON-160")

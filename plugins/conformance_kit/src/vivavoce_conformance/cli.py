@@ -133,7 +133,8 @@ def _tell_failure(result: Result) -> None:
         click.echo(f"  waived: {result.reason}")
     for frame in result.wire[-6:]:
         click.echo(f"  wire:  {frame}")
-    click.echo(f"  rerun: {result.rerun}\n")
+    click.echo(f"  rerun: {result.rerun}")
+    click.echo(f"  docs:  {CHECKS[result.id].anchor}\n")
 
 
 def _write(out: Path, reports: Sequence[Report]) -> None:

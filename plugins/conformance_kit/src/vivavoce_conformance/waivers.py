@@ -31,7 +31,7 @@ def _waiver(path: Path, id: str, table: Any) -> Waiver:
     until = table.get("until") if isinstance(table, dict) else None
     if not isinstance(reason, str) or len(reason.strip()) < 10:
         raise ConfigError(f"{path}: [{id}] needs a `reason` of some words")
-    if not isinstance(until, date):
+    if type(until) is not date:  # a time of day is a date too, and cannot be compared
         raise ConfigError(f"{path}: [{id}] needs `until`, a date such as 2027-01-31")
     if until < date.today():
         raise ConfigError(f"{path}: [{id}] ended on {until}: repair what it waives, or give it a new date")

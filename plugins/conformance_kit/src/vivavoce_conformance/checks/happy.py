@@ -14,6 +14,7 @@ from vivavoce_conformance.registry import expect, family
 __all__ = [
     "ends_replies",
     "ends_streams",
+    "hands_on_raw_messages",
     "hears_unasked_replies",
     "receives_audio",
     "receives_text",
@@ -210,3 +211,16 @@ async def updates_config(bench: Bench) -> None:
     expect(seen.acknowledged > before, "it returned before the service had acknowledged")
     words = str(seen.of("configure")[-1].get("instructions"))
     expect("Be kind." in words, f"the service got {words!r}")
+
+
+@happy("VV-CON-064", needs="realtime turns", peer=True, level="SHOULD")
+async def hands_on_raw_messages(bench: Bench) -> None:
+    """Every message of the service reaches listeners of `<provider>:*`, those that the provider does not know too."""
+    async with bench.session() as voice:
+        raw: list[object] = []
+        voice.on(f"{voice.provider}:*", raw.append)
+        await bench.replies(voice)
+        known = len(raw)
+        await bench.peer.act("unknown")
+        await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told", 2)
+    expect(known, "no message of a whole reply was told")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -65,6 +65,3 @@ class Seen(msgspec.Struct):
     def wrong(self) -> list[str]:
         """What the client asked that its protocol forbids."""
         return [str(one.get("reason")) for one in self.of("wrong")]
-
-
-Fault = Literal["drop", "end", "half_close", "close", "garbage", "stall"]
