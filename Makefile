@@ -65,6 +65,7 @@ fuzz: ## many more generated inputs than `make test` tries
 mutants: ## breaks the decisions of the core on purpose and counts what the tests notice
 	$(setup) test
 	@$(RUN) scripts/mutants.py $(ARGS)
+	@$(RUN) scripts/conformance_mutants.py
 
 lock: ## write constraints.txt anew, with the newest versions that fit
 	$(setup) dist

@@ -128,13 +128,15 @@ class Conversation:
         """The turns that are next in order and complete; with `all`, whatever is left (the session ended)."""
         while self._entries and (all or self._entries[0].complete):
             entry = self._entries.pop(0)
+            turn = entry.turn()
+            # A user item without words (noise, a failed transcript) and a reply that said nothing are no turns; words
+            # that come after all make one, late.
+            if not turn.text and not turn.interrupted:
+                continue
             self._released[entry.item_id] = None
             if len(self._released) > 256:
                 del self._released[next(iter(self._released))]
-            turn = entry.turn()
-            # A user item without words (noise, a failed transcript) and a reply that said nothing are no turns.
-            if turn.text or turn.interrupted:
-                yield turn
+            yield turn
 
     def _find(self, item_id: str | None) -> _Entry | None:
         return next((entry for entry in self._entries if entry.item_id == item_id), None)
