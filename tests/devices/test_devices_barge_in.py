@@ -17,7 +17,7 @@ from vivavoce.events import Interrupted
 from vivavoce.testing import ScriptedProvider
 
 LOUD = 1_000
-TIMES = 6
+TIMES = 4
 
 
 class Attentive(ScriptedProvider):

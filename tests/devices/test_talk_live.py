@@ -71,6 +71,20 @@ def test_no_sound_is_one_line(tmp_path: Path) -> None:
     assert "Without sound: give --in FILE or --text TEXT" in err
 
 
+def test_only_python_writes_to_stderr() -> None:
+    """While a live conversation runs, what C libraries print is dropped, and what Python writes is not."""
+    script = """if True:
+        import os, sys
+        from vivavoce.cli.quiet import only_python_on_stderr
+        with only_python_on_stderr():
+            os.write(2, b"noise")
+            print("told", file=sys.stderr)
+        os.write(2, b"after")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "told\nafter"
+
+
 @pytest.mark.parametrize(
     ("pressed", "line", "left"),
     [

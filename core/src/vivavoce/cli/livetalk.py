@@ -12,6 +12,7 @@ from vivavoce._loudness import SpeechMeter
 from vivavoce.cli.conversation import Conversation
 from vivavoce.cli.keyboard import LineEditor, keys
 from vivavoce.cli.livescreen import LiveScreen, LiveState
+from vivavoce.cli.quiet import only_python_on_stderr
 from vivavoce.cli.transcript import Transcript
 from vivavoce.devices import DeviceEvent, Microphone, Speaker
 from vivavoce.errors import VoiceError
@@ -69,7 +70,7 @@ class LiveTalk(Conversation):
         with suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
         try:
-            with keys(self._pressed):
+            with only_python_on_stderr(), keys(self._pressed):
                 await self._speaker_device.open()
                 await self._microphone.open()
                 if isinstance(self._show, LiveScreen):
