@@ -5,6 +5,7 @@ from __future__ import annotations
 from faults.leaks import leak_guard
 from faults.proxies import HttpProxy, SocksProxy
 from faults.recorder import Recorder
+from faults.scripts import after_accept, deaf, echo
 from faults.server import FaultServer, Peer, PeerGone, refusing_port
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "PeerGone",
     "Recorder",
     "SocksProxy",
+    "after_accept",
+    "deaf",
+    "echo",
     "leak_guard",
     "refusing_port",
 ]

@@ -24,10 +24,14 @@ def _descriptors() -> dict[str, str]:
     return found
 
 
-def _held() -> tuple[set[asyncio.Task[Any] | None], dict[str, str], set[str]]:
+def _held() -> tuple[set[asyncio.Task[Any]], dict[str, str], set[str]]:
     # The loop's own executor keeps its threads, whoever used it.
     threads = {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
-    return asyncio.all_tasks() - {asyncio.current_task()}, _descriptors(), threads
+    return (
+        {task for task in asyncio.all_tasks() if task is not asyncio.current_task()},
+        _descriptors(),
+        threads,
+    )
 
 
 @asynccontextmanager

@@ -9,17 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import FaultServer, HttpProxy, Peer, Recorder, SocksProxy, refusing_port
+from faults import FaultServer, HttpProxy, Peer, Recorder, SocksProxy, echo, refusing_port
 from vivavoce.errors import ConfigError, ConnectError, ConnectionLostError
 from vivavoce_openai_realtime.transports import open_websocket
 
 Tls = Callable[..., ssl.SSLContext]
-
-
-async def _echo(peer: Peer) -> None:
-    await peer.accept()
-    while True:
-        await peer.send(await peer.receive())
 
 
 async def exchange(url: str, recorder: Recorder, **options: Any) -> None:
@@ -38,13 +32,13 @@ async def refused(url: str, **options: Any) -> ConnectError:
 
 async def test_tls(recorder: Recorder, server_tls: Tls, client_tls: ssl.SSLContext) -> None:
     """A context that trusts the server's authority opens wss."""
-    async with FaultServer(_echo, ssl=server_tls()) as server:
+    async with FaultServer(echo, ssl=server_tls()) as server:
         await exchange(server.url, recorder, ssl=client_tls)
 
 
 async def test_an_authority_that_nobody_trusts(server_tls: Tls) -> None:
     """The system's roots do not know the throw-away authority: final, and the text says what to pass."""
-    async with FaultServer(_echo, ssl=server_tls()) as server:
+    async with FaultServer(echo, ssl=server_tls()) as server:
         error = await refused(server.url)
     assert (error.code, error.retryable) == ("tls_certificate", False)
     assert "cafile" in error.message
@@ -54,7 +48,7 @@ async def test_a_certificate_for_another_name(
     recorder: Recorder, server_tls: Tls, client_tls: ssl.SSLContext
 ) -> None:
     """The certificate must show the url's host, or `server_hostname` where that is given."""
-    async with FaultServer(_echo, ssl=server_tls("other.example")) as server:
+    async with FaultServer(echo, ssl=server_tls("other.example")) as server:
         error = await refused(server.url, ssl=client_tls)
         assert error.code == "tls_certificate"
         assert "localhost" in error.message
@@ -141,7 +135,7 @@ async def test_through_an_http_proxy(
 ) -> None:
     """CONNECT carries ws and wss, with the credentials of the proxy's address; the environment names it as well."""
     options: dict[str, Any] = {"ssl": client_tls} if secure else {}
-    async with FaultServer(_echo, ssl=server_tls() if secure else None) as server, HttpProxy() as proxy:
+    async with FaultServer(echo, ssl=server_tls() if secure else None) as server, HttpProxy() as proxy:
         address = proxy.url.replace("//", "//user:pass@")
         await exchange(server.url, recorder, proxy=address, **options)
         assert proxy.targets == [server.url.split("/")[2]]
@@ -173,7 +167,7 @@ async def test_a_proxy_that_refuses(answer: bytes, status: int | None, words: st
         async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(answer)
 
-        proxy.negotiate = hang_up  # type: ignore[method-assign,assignment]
+        proxy.negotiate = hang_up  # type: ignore[method-assign]
     async with proxy:
         error = await refused("ws://far.example/", proxy=proxy.url)
     assert (type(error), error.code, error.status) == (ConnectError, "proxy", status)
@@ -200,9 +194,9 @@ async def test_a_silent_proxy_is_left_to_the_caller() -> None:
 async def test_through_a_socks_proxy(recorder: Recorder, server_tls: Tls, client_tls: ssl.SSLContext) -> None:
     """With python-socks a SOCKS5 proxy carries ws and wss, and resolves the name for `socks5h`."""
     pytest.importorskip("python_socks")
-    async with FaultServer(_echo) as server, SocksProxy() as proxy:
+    async with FaultServer(echo) as server, SocksProxy() as proxy:
         await exchange(server.url, recorder, proxy=proxy.url)
-    async with FaultServer(_echo, ssl=server_tls()) as server, SocksProxy() as proxy:
+    async with FaultServer(echo, ssl=server_tls()) as server, SocksProxy() as proxy:
         await exchange(server.url, Recorder(), proxy=proxy.url, ssl=client_tls)
         assert proxy.targets == [f"localhost:{server.port}"]
 

@@ -130,8 +130,8 @@ async def _connect(
 async def _race(addresses: Sequence[_Address]) -> socket.socket:
     """Connect to the address that answers first, each begun a moment after the one before (RFC 8305).
 
-    asyncio has this too, but up to 3.12 at least leaves the winner's socket open when it is cancelled in the turn of
-    the victory.
+    asyncio has this too, but leaves the winner's socket open when it is cancelled in the turn of the victory (seen
+    in 3.11, 3.12 and 3.13).
     """
     if len(addresses) == 1:
         return await _attempt(addresses[0])
