@@ -61,7 +61,8 @@ async def soak(serve: Any, script: Script, sessions: int) -> None:
     assert after[1] - before[1] <= 2
     assert after[2] - before[2] <= 2
     # The clients' ends are in this process, too: 20 KiB for both.
-    assert after[0] - before[0] < 4096 + 20 * sessions
+    # KiB: what the allocator keeps of a busy process, and a little a session; a leaked one holds 160.
+    assert after[0] - before[0] < 16_384 + 20 * sessions
 
 
 async def test_hundreds_of_sessions(serve: Any, script: Script) -> None:

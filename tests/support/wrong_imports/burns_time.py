@@ -1,9 +1,13 @@
-"""Computes a table on import."""
+"""Computes on import, for longer than anybody wants to wait."""
 
 from __future__ import annotations
+
+import time
 
 from wrong_base import Quiet as Provider
 
 __all__ = ["Provider"]
 
-TABLE = [sum(range(n % 97)) for n in range(1_200_000)]
+_until = time.process_time() + 0.9
+while time.process_time() < _until:
+    sum(range(1_000))

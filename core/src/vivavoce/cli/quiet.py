@@ -27,7 +27,9 @@ def only_python_on_stderr() -> Iterator[None]:
     nothing = os.open(os.devnull, os.O_WRONLY)
     with os.fdopen(os.dup(kept), "w", buffering=1, encoding=before.encoding, errors=before.errors) as stderr:
         os.dup2(nothing, 2)
-        if not hasattr(before, "rich_proxied_file"):  # a live display takes what is written there into its lines
+        if not hasattr(
+            before, "rich_proxied_file"
+        ):  # a live display takes what is written there into its lines
             sys.stderr = stderr
         try:
             yield
