@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from vivavoce import VoiceError
 from vivavoce_openai_realtime.protocol import Fault, ServerProtocol
 from vivavoce_openai_realtime.protocol.faults import close_for
 from vivavoce_openai_realtime.protocol.session_rules import default_session, updated_session
+from vivavoce_openai_realtime.protocol.shaping import deep_merge
 
+from vivavoce_gateway import callroutes
 from vivavoce_gateway.access import Access, Offer, bearer, origin_allowed
 from vivavoce_gateway.config import GatewayConfig
 from vivavoce_gateway.limits import Places
 from vivavoce_gateway.metrics import Metrics
-from vivavoce_gateway.session import ClientSession, Opening
+from vivavoce_gateway.session import Attached, Channel, ClientSession, Opening
 
 __all__ = ["Gateway", "create_app"]
 
@@ -122,31 +125,43 @@ class Gateway:
         await socket.accept(offer.subprotocol)
         owner = self.access.owner(offer.key)
         try:
-            opening = self._opening(socket, offer, owner)
+            opening = self.opening(socket.query_params, offer, owner)
         except Fault as fault:
-            await self._refuse(socket, fault, *close_for(fault.code, fault.message))
+            await self._refuse(_SocketChannel(socket), fault, *close_for(fault.code, fault.message))
             return
         assert owner is not None
-        full = "The gateway is shutting down." if self.draining else self.places.refusal(owner)
+        full = self.full(owner)
         if full is not None:
-            code = "server_shutting_down" if self.draining else "session_limit_exceeded"
-            await self._refuse(socket, Fault(code, full, type="server_error"), 1013, full)
+            await self._refuse(_SocketChannel(socket), full, 1013, full.message)
             return
         self.places.take(owner)
         try:
-            await self._hold(socket, opening)
+            await self.hold(_SocketChannel(socket), opening)
         finally:
             self.places.give(owner)
 
-    def _opening(self, socket: WebSocket, offer: Offer, owner: str | None) -> Opening:
+    def full(self, owner: str) -> Fault | None:
+        """Why no session can be held for this key now, or `None`."""
+        if self.draining:
+            return Fault("server_shutting_down", "The gateway is shutting down.", type="server_error")
+        reason = self.places.refusal(owner)
+        return None if reason is None else Fault("session_limit_exceeded", reason, type="server_error")
+
+    def opening(
+        self,
+        query: Mapping[str, str],
+        offer: Offer,
+        owner: str | None,
+        session: Mapping[str, Any] | None = None,
+    ) -> Opening:
+        """What a client asks for, by its query, its key and the `session` it sent. Raises `Fault`."""
         if owner is None:
             text = (
                 "Incorrect API key provided." if offer.key else "Missing API key: send it as a Bearer token."
             )
             raise Fault("invalid_api_key", text)
         secret = self.access.secret(offer.key) if offer.key else None
-        preset = dict(secret.session) if secret is not None else {}
-        query = socket.query_params
+        preset = deep_merge(dict(secret.session) if secret is not None else {}, session or {})
         kind = preset.get("type", "transcription" if query.get("intent") == "transcription" else "realtime")
         model = query.get("model") or query.get("deployment") or preset.pop("model", None)
         if not model:
@@ -168,27 +183,29 @@ class Gateway:
         preset.pop("model", None)
         return Opening(model=model, route=route, kind=kind, beta=True if offer.beta else None, preset=preset)
 
-    async def _refuse(self, socket: WebSocket, fault: Fault, code: int, reason: str) -> None:
+    async def _refuse(self, channel: Channel, fault: Fault, code: int, reason: str) -> None:
         self.metrics.refused.labels(fault.code).inc()
         logger.info("a connection was refused", extra={"code": fault.code})
         protocol = ServerProtocol(model="")
         protocol.error(fault)
-        channel = _SocketChannel(socket)
         for frame in protocol.data_to_send():
             await channel.send(frame)
         await channel.close(code, reason[:120])
 
-    async def _hold(self, socket: WebSocket, opening: Opening) -> None:
+    async def hold(self, channel: Channel, opening: Opening) -> None:
+        """Hold a session to its end."""
         provider = opening.route.name
         try:
-            session = ClientSession(self.config, opening, _SocketChannel(socket), self.metrics)
+            session = ClientSession(self.config, opening, channel, self.metrics)
         except VoiceError as wrong:
             logger.error("the provider cannot be used", extra={"provider": provider}, exc_info=wrong)
             fault = Fault(
                 "provider_unusable", "The provider behind this model is not set up.", type="server_error"
             )
-            await self._refuse(socket, fault, 1011, fault.message)
+            await self._refuse(channel, fault, 1011, fault.message)
             return
+        if isinstance(channel, Attached):
+            channel.attach(session)
         extra = {"session": session.id, "provider": provider, "model": opening.model}
         self.sessions.add(session)
         self._empty.clear()
@@ -292,6 +309,7 @@ def create_app(config: GatewayConfig | None = None) -> Starlette:
             WebSocketRoute("/v1/realtime", gateway.realtime),
             WebSocketRoute("/openai/v1/realtime", gateway.realtime),  # where Azure has it
             Route("/v1/realtime/client_secrets", gateway.client_secrets, methods=["POST"]),
+            *callroutes.routes(gateway),
             Route("/v1/models", gateway.models),
             Route("/healthz", gateway.healthz),
             Route("/metrics", gateway.metrics_text),
