@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,18 @@ from vivavoce_openai_realtime.protocol.faults import close_for
 from vivavoce_openai_realtime.protocol.session_rules import default_session, updated_session
 from vivavoce_openai_realtime.protocol.shaping import deep_merge
 
-from vivavoce_gateway import callroutes
 from vivavoce_gateway.access import Access, Offer, bearer, origin_allowed
+from vivavoce_gateway.callroutes import CallRoutes
 from vivavoce_gateway.config import GatewayConfig
+from vivavoce_gateway.http import error_response, read_body
 from vivavoce_gateway.limits import Places
 from vivavoce_gateway.metrics import Metrics
-from vivavoce_gateway.session import Attached, Channel, ClientSession, Opening
+from vivavoce_gateway.session import Channel, ClientSession, Opening
 
 __all__ = ["Gateway", "create_app"]
 
 logger = logging.getLogger("vivavoce.gateway")
 
-_SECRET_BODY = 256 * 1024
 _LAST_SECONDS = 5.0
 _MAPPED = 256
 
@@ -93,6 +93,7 @@ class Gateway:
         self.sessions: set[ClientSession] = set()
         self.draining = False
         self._mapped: set[str] = set()
+        self.calls = CallRoutes(self)
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -107,6 +108,7 @@ class Gateway:
         for session in tuple(self.sessions):
             session.drain()
         await self._until_empty(_LAST_SECONDS)
+        await self.calls.ended(_LAST_SECONDS)
 
     async def _until_empty(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -192,8 +194,10 @@ class Gateway:
             await channel.send(frame)
         await channel.close(code, reason[:120])
 
-    async def hold(self, channel: Channel, opening: Opening) -> None:
-        """Hold a session to its end."""
+    async def hold(
+        self, channel: Channel, opening: Opening, made: Callable[[ClientSession], None] | None = None
+    ) -> None:
+        """Hold a session to its end. `made` is given the session before it begins."""
         provider = opening.route.name
         try:
             session = ClientSession(self.config, opening, channel, self.metrics)
@@ -204,8 +208,8 @@ class Gateway:
             )
             await self._refuse(channel, fault, 1011, fault.message)
             return
-        if isinstance(channel, Attached):
-            channel.attach(session)
+        if made is not None:
+            made(session)
         extra = {"session": session.id, "provider": provider, "model": opening.model}
         self.sessions.add(session)
         self._empty.clear()
@@ -229,7 +233,7 @@ class Gateway:
         is not served."""
         owner = self.access.owner(bearer(request.headers))
         if owner is None or (bearer(request.headers) or "").startswith("ek_"):
-            return _error(401, Fault("invalid_api_key", "Incorrect API key provided."))
+            return error_response(401, Fault("invalid_api_key", "Incorrect API key provided."))
         try:
             body = await _read_json(request)
             seconds = _lifetime(body.get("expires_after"))
@@ -242,7 +246,7 @@ class Gateway:
                 raise Fault("invalid_model", f"Model '{model[:64]}' is not served here.", "session.model")
             shown = updated_session(default_session(model, kind=kind), {"type": kind, **session})
         except Fault as fault:
-            return _error(400, fault)
+            return error_response(400, fault)
         value, secret = self.access.issue(seconds, {"type": kind, **session}, owner)
         expires = int(secret.expires_at)
         session_id = ServerProtocol(model=model).session["id"]
@@ -253,7 +257,7 @@ class Gateway:
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
         if self.access.owner(bearer(request.headers)) is None:
-            return _error(401, Fault("invalid_api_key", "Incorrect API key provided."))
+            return error_response(401, Fault("invalid_api_key", "Incorrect API key provided."))
         data = []
         for name in self.config.names:
             route = self.config.route(name)
@@ -272,11 +276,7 @@ class Gateway:
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _SECRET_BODY:
-            raise Fault("invalid_value", f"The body is longer than {_SECRET_BODY} bytes.")
+    body = await read_body(request)
     try:
         found = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -294,12 +294,6 @@ def _lifetime(wanted: Any) -> float:
     return seconds
 
 
-def _error(status: int, fault: Fault) -> Response:
-    detail = fault.detail(None)
-    del detail["event_id"]
-    return JSONResponse({"error": detail}, status)
-
-
 def create_app(config: GatewayConfig | None = None) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Any ASGI server with WebSockets hosts it."""
     gateway = Gateway(config or GatewayConfig())
@@ -309,7 +303,7 @@ def create_app(config: GatewayConfig | None = None) -> Starlette:
             WebSocketRoute("/v1/realtime", gateway.realtime),
             WebSocketRoute("/openai/v1/realtime", gateway.realtime),  # where Azure has it
             Route("/v1/realtime/client_secrets", gateway.client_secrets, methods=["POST"]),
-            *callroutes.routes(gateway),
+            *gateway.calls.routes(),
             Route("/v1/models", gateway.models),
             Route("/healthz", gateway.healthz),
             Route("/metrics", gateway.metrics_text),

@@ -6,6 +6,7 @@ A provider for another such service is a subclass with a `dialect`, a `name` and
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -262,24 +263,27 @@ async def _call(
     link: CallLink, config: OpenAIRealtimeConfig, address: str, headers: Mapping[str, str]
 ) -> CallTransport:
     try:
-        from vivavoce_openai_realtime.transports.webrtc import calls_url, open_webrtc
+        # Half a second of imports: not in the loop.
+        webrtc = await asyncio.to_thread(
+            importlib.import_module, "vivavoce_openai_realtime.transports.webrtc"
+        )
     except ImportError as missing:
         raise ConfigError(
             f'transport="webrtc" needs {missing.name}: pip install "vivavoce-openai-realtime[webrtc]"',
             option="transport",
             provider="openai-realtime",
         ) from missing
-    session = config.call_session(address, headers)
-    return await open_webrtc(
-        calls_url(address),
+    call: CallTransport = await webrtc.open_webrtc(
+        webrtc.calls_url(address),
         link,
-        session=session,
+        session=config.call_session(address, headers),
         headers=headers,
         ice_servers=config.ice_servers,
         ssl=config.ssl,
         proxy=config.proxy,
         write_deadline=config.write_deadline,
     )
+    return call
 
 
 def _queued(verb: Callable[..., str], *args: Any, **fields: Any) -> str:
