@@ -47,7 +47,9 @@ class CallRoutes:
         return found
 
     async def ended(self, seconds: float) -> None:
-        """Wait until every call has ended, at most so long."""
+        """End what is left of the calls: hang up, and wait so long at most. Their sessions have ended before."""
+        for call in self._calls.values():
+            call.hang_up()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
