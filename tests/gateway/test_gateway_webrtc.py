@@ -203,11 +203,38 @@ async def test_hanging_up_ends_both_sides(serve: Any, script: Script) -> None:
         address = f"/v1/realtime/calls/{call_id}"
         assert (await http.post(f"{address}/hangup")).status_code == 200
         async with asyncio.timeout(10):
-            assert (await closed.get()).clean is False
+            lost = await closed.get()
+        assert (lost.clean, lost.code) == (False, "closed_by_peer")
         await gateway.gateway.calls.ended(5)
         assert (await http.delete(address)).status_code == 404
     assert voice.state == "closed"
     assert gateway.gateway.places.taken == 0
+
+
+async def nothing(*args: Any) -> None:
+    """What a network does that is down."""
+
+
+async def test_peer_that_vanishes(serve: Any, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a packet more, without a goodbye: both sides find out by themselves, and the loss is one to try again."""
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)
+    monkeypatch.setattr("aioice.ice.CONSENT_FAILURES", 2)
+    gateway = await serve(script.config())
+    voice = caller(gateway.url)
+    closed: asyncio.Queue[Any] = asyncio.Queue()
+    voice.on("close", closed.put_nowait)
+    await voice.connect()
+    call = next(iter(gateway.gateway.calls._calls.values()))
+    for protocol in call._pc.sctp.transport.transport._connection._protocols:
+        monkeypatch.setattr(protocol, "send_stun", lambda *args: None)
+        monkeypatch.setattr(protocol, "send_data", nothing)
+        monkeypatch.setattr(protocol, "datagram_received", lambda *args: None)
+    async with asyncio.timeout(15):
+        lost = await closed.get()
+        while gateway.gateway.sessions:
+            await asyncio.sleep(0.02)
+    assert (lost.clean, lost.code) == (False, "connection_lost"), lost
+    await voice.close()
 
 
 async def offer(*, audio: bool = True, channel: bool = True) -> str:

@@ -218,7 +218,7 @@ class CallTransport:
         self._channel.bufferedAmountLowThreshold = _UNREAD // 2
         self._channel.on("open", self._open)
         self._channel.on("message", self._message)
-        self._channel.on("close", self._channel_closed)
+        self._channel.on("close", self._ended)
         self._channel.on("bufferedamountlow", self._low.set)
         pc.on("track", self._track)
         pc.on("connectionstatechange", self._state_changed)
@@ -257,14 +257,15 @@ class CallTransport:
         if self._over is None:
             self._receiver.receive_audio(pcm, format)
 
-    def _channel_closed(self) -> None:
-        self._lost("The peer ended the call.", "closed_by_peer")
-
     def _state_changed(self) -> None:
-        state = self._pc.connectionState
-        if state == "failed":
+        if self._pc.connectionState in ("failed", "closed"):
+            self._ended()
+
+    def _ended(self) -> None:
+        # Of a peer that left, DTLS or the data channel tells; of one that vanished, ICE, by its checks.
+        if self._pc.iceConnectionState in ("failed", "closed"):
             self._lost("No packet of the peer comes through any more.", "connection_lost")
-        elif state == "closed":
+        else:
             self._lost("The peer ended the call.", "closed_by_peer")
 
     def _lost(self, how: str, code: str) -> None:
