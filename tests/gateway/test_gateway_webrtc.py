@@ -15,15 +15,15 @@ import pytest
 
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
-from aiortc import RTCConfiguration, RTCPeerConnection  # noqa: E402
-from client_speech import speech  # noqa: E402
-from gateways import Script, check_official, start  # noqa: E402
-from vivavoce import Voice, tool  # noqa: E402
-from vivavoce.audio import PCM16_24K  # noqa: E402
-from vivavoce.testing import Reply, no_leaks  # noqa: E402
-from vivavoce_gateway import GatewayConfig  # noqa: E402
-from vivavoce_gateway.config import Limits  # noqa: E402
-from webrtc_calls import caller, over_loopback  # noqa: E402
+from aiortc import RTCConfiguration, RTCPeerConnection
+from client_speech import speech
+from gateways import Script, check_official, start
+from vivavoce import Voice, tool
+from vivavoce.audio import PCM16_24K
+from vivavoce.testing import Reply, no_leaks
+from vivavoce_gateway import GatewayConfig
+from vivavoce_gateway.config import Limits
+from webrtc_calls import caller, over_loopback
 
 ENGINES = all(importlib.util.find_spec(name) is not None for name in ("pocketsphinx", "ttspico"))
 PHRASES = {"phrases": ["go forward ten meters", "eight plus three", "hello"]}

@@ -19,7 +19,7 @@ from vivavoce_gateway import GatewayConfig
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
-from selenium import webdriver  # noqa: E402
+from selenium import webdriver
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

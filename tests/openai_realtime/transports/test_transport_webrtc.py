@@ -12,20 +12,22 @@ import pytest
 
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription  # noqa: E402
-from aiortc.codecs.opus import OpusDecoder, OpusEncoder  # noqa: E402
-from aiortc.jitterbuffer import JitterFrame  # noqa: E402
-from vivavoce import AudioFormat  # noqa: E402
-from vivavoce.errors import (  # noqa: E402
+import itertools
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.codecs.opus import OpusDecoder, OpusEncoder
+from aiortc.jitterbuffer import JitterFrame
+from vivavoce import AudioFormat
+from vivavoce.errors import (
     AuthenticationError,
     ConfigError,
     ConnectError,
     ConnectTimeoutError,
     QuotaError,
 )
-from vivavoce_openai_realtime.transports.media import OutgoingAudio  # noqa: E402
-from vivavoce_openai_realtime.transports.webrtc import calls_url  # noqa: E402
-from webrtc_calls import answering, caller, over_loopback  # noqa: E402
+from vivavoce_openai_realtime.transports.media import OutgoingAudio
+from vivavoce_openai_realtime.transports.webrtc import calls_url
+from webrtc_calls import answering, caller, over_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +210,7 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
             for frame in decoder.decode(JitterFrame(data=packet, timestamp=stamp)):
                 heard += bytes(frame.planes[0])[: frame.samples * 4]
     assert 0.5 < loop.time() - began < 1.5
-    assert {later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)} == {960}
+    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
     assert sum(ms for _, ms in played) == pytest.approx(500)
     middle = memoryview(heard).cast("h")[19_200:38_400]
     left, right = middle[0::2], middle[1::2]

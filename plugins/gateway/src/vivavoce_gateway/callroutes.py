@@ -56,7 +56,7 @@ class CallRoutes:
     async def create(self, request: Request) -> Response:
         """An offer, alone (`application/sdp`) or with a session (multipart): 201 with the answer and its `Location`."""
         gateway = self._gateway
-        if not origin_allowed(request.headers, gateway.config.origins):
+        if not origin_allowed(request.headers, gateway.config.origins, keyless=gateway.access.open):
             gateway.metrics.refused.labels("origin").inc()
             return error_response(403, Fault("origin_not_allowed", "This origin is not allowed."))
         offer = Offer(None, bearer(request.headers), False)

@@ -45,7 +45,7 @@ class CallLink(Link):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._playing: str | None = None
-        self._silent = True  # of what plays, nothing was heard yet
+        self._onset = True  # what plays has not begun to sound
         self._items: dict[str, str] = {}
         self._unheard: set[str] = set()  # replies that speak and have not begun to be heard
         self._held: dict[str, events.ResponseFinished] = {}
@@ -76,7 +76,7 @@ class CallLink(Link):
     def _started(self, event: OutputAudioBufferStarted) -> None:
         self._settle()
         self._playing = given(event.response_id) or self.protocol.active_response
-        self._silent, self._converter = True, None
+        self._onset, self._converter = True, None
         if self._playing is not None:
             self._unheard.discard(self._playing)
             self._cancel(self._playing)
@@ -126,10 +126,10 @@ class CallLink(Link):
         """20 ms of the call; silence where no reply is to be heard."""
         if self._playing is None or self.lost:
             return
-        if self._silent:
+        if self._onset:
             if max(map(abs, memoryview(pcm).cast("h")), default=0) <= _QUIET:
                 return
-            self._silent = False
+            self._onset = False
         wanted = self.context.session.output_format
         if self._converter is None or self._converter.source != format or self._converter.target != wanted:
             self._converter = Converter(format, wanted)
