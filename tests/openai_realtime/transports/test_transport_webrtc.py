@@ -171,11 +171,10 @@ async def test_webrtc_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert 'pip install "vivavoce-openai-realtime[webrtc]"' in str(error)
 
 
-@pytest.mark.parametrize("servers", [[{"url": "stun:x"}], [3]])
-async def test_ice_servers_that_are_none(servers: list[Any]) -> None:
-    """An ICE server that cannot be is a `ConfigError` that names the option."""
-    error = await refusal("http://127.0.0.1:9", ConfigError, ice_servers=servers)
-    assert error.option == "ice_servers"
+async def test_call_that_is_joined() -> None:
+    """A call that is going on is joined over a WebSocket."""
+    error = await refusal("http://127.0.0.1:9", ConfigError, call_id="rtc_1")
+    assert error.option == "call_id"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,34 @@ def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
         raise _bad(attribute.name, value, "text")
 
 
+def _ice_servers(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for entry in value:
+        server = {"urls": entry} if isinstance(entry, str) else entry
+        if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= {
+            "urls",
+            "username",
+            "credential",
+        }:
+            break
+        urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
+        if not isinstance(urls, list) or not all(
+            isinstance(url, str) and url.startswith(("stun:", "turn:", "turns:")) for url in urls
+        ):
+            break
+    else:
+        return
+    # A server's password may be among them, so none is shown.
+    raise ConfigError(
+        "ice_servers: give a list of URLs (stun:..., turn:...), or of dicts with urls, username and credential",
+        option="ice_servers",
+        provider="openai-realtime",
+    )
+
+
+def _as_servers(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def _as_dialect(value: object) -> Dialect | None:
     if value is None or isinstance(value, Dialect):
         return value
@@ -101,7 +129,9 @@ class OpenAIRealtimeConfig(CommonConfig):
     api_version: str | None = attrs.field(default=None, validator=_text)
     deployment: str | None = attrs.field(default=None, validator=_text)
     call_id: str | None = attrs.field(default=None, validator=_text)
-    ice_servers: tuple[str | Mapping[str, Any], ...] = attrs.field(default=(), converter=tuple, repr=False)
+    ice_servers: tuple[str | Mapping[str, Any], ...] = attrs.field(
+        default=(), converter=_as_servers, validator=_ice_servers, repr=False
+    )
     proxy: str | bool | None = attrs.field(default=True, validator=_proxy, repr=False)
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_context)
     server_hostname: str | None = attrs.field(default=None, validator=_text)
@@ -161,6 +191,12 @@ class OpenAIRealtimeConfig(CommonConfig):
 
         It names the model alone: the rest is configured over the data channel, as it is over a WebSocket.
         """
+        if self.call_id is not None:
+            raise ConfigError(
+                'call_id joins a call over a WebSocket: leave out transport="webrtc"',
+                option="call_id",
+                provider="openai-realtime",
+            )
         if "Bearer ek_" in headers.get("Authorization", ""):
             return None
         query = dict(parse_qsl(urlsplit(address).query))

@@ -92,12 +92,9 @@ async def open_webrtc(
 
 
 def _servers(given: Iterable[str | Mapping[str, Any]]) -> list[RTCIceServer]:
-    try:
-        return [RTCIceServer(urls=s) if isinstance(s, str) else RTCIceServer(**s) for s in given]
-    except TypeError as wrong:
-        raise ConfigError(
-            "ice_servers: give URLs, or dicts with urls, username and credential", option="ice_servers"
-        ) from wrong
+    return [
+        RTCIceServer(urls=server) if isinstance(server, str) else RTCIceServer(**server) for server in given
+    ]
 
 
 async def _accept(pc: RTCPeerConnection, answer: str) -> None:
