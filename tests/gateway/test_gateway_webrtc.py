@@ -210,6 +210,24 @@ async def test_hanging_up_ends_both_sides(serve: Any, script: Script) -> None:
     assert gateway.gateway.places.taken == 0
 
 
+async def test_reconnecting_makes_a_new_call(serve: Any, script: Script) -> None:
+    """After a loss there is a new call, with the conversation so far; the app goes on."""
+    script.replies = [Reply("still here", 100)]
+    gateway = await serve(script.config())
+    voice = caller(gateway.url)
+    back: asyncio.Queue[Any] = asyncio.Queue()
+    voice.on("reconnected", back.put_nowait)
+    await voice.connect(reconnect=True)
+    await voice.send_text("remember me")
+    (call,) = gateway.gateway.calls._calls.values()
+    call.hang_up()
+    async with asyncio.timeout(15):
+        assert (await back.get()).replayed_items == 1
+        reply = await voice.answer()
+        assert await reply.text() == "still here"
+    await voice.close()
+
+
 async def nothing(*args: Any) -> None:
     """What a network does that is down."""
 
