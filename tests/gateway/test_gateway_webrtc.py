@@ -283,6 +283,12 @@ async def test_offers_that_are_refused(serve: Any) -> None:
         ({"content": await offer(audio=False), "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": await offer(channel=False), "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": good[: len(good) // 3], "headers": SDP | key}, 400, "invalid_offer"),
+        (
+            {"content": good + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" * 9, "headers": SDP | key},
+            400,
+            "invalid_offer",
+        ),
+        ({"content": good + "a=candidate:x\r\n" * 200, "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": foreign, "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": "v=0\n" * 100_000, "headers": SDP | key}, 400, "invalid_value"),
         ({"json": {"sdp": good}, "headers": key}, 400, "invalid_value"),

@@ -46,6 +46,9 @@ _WAITING = 2048
 """Messages that may wait for a session that is held up; audio may take a quarter of it."""
 _LONGEST_MS = 600_000
 """Speech that may wait to be heard."""
+_SECTIONS = 4
+_CANDIDATES = 128
+_CLEAR = "output_audio_buffer.clear"
 _DELTAS = ("response.output_audio.delta", "response.audio.delta")
 
 
@@ -77,13 +80,7 @@ class Call:
 
     async def answer(self, offer: str) -> str:
         """The answer to an offer. Raises `Fault` for one that cannot be answered."""
-        lines = offer.splitlines()
-        if not lines or lines[0].strip() != "v=0":
-            raise Fault("invalid_offer", "The offer is no SDP.", "sdp")
-        if not any(line.startswith("m=audio ") for line in lines):
-            raise Fault("invalid_offer", "The offer has no audio section.", "sdp")
-        if not any(line.startswith("m=application ") for line in lines):
-            raise Fault("invalid_offer", f"The offer has no data channel; create '{_CHANNEL}' first.", "sdp")
+        _check_offer(offer.splitlines())
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
@@ -231,7 +228,19 @@ class Call:
             self._inbox.put_nowait(json.dumps({"type": "conversation.item.truncate", **fields}))
 
 
-_CLEAR = "output_audio_buffer.clear"
+def _check_offer(lines: list[str]) -> None:
+    """Refuse what cannot be a call, and what would open more sockets than one needs."""
+    if not lines or lines[0].strip() != "v=0":
+        raise Fault("invalid_offer", "The offer is no SDP.", "sdp")
+    if not any(line.startswith("m=audio ") for line in lines):
+        raise Fault("invalid_offer", "The offer has no audio section.", "sdp")
+    if not any(line.startswith("m=application ") for line in lines):
+        raise Fault("invalid_offer", f"The offer has no data channel; create '{_CHANNEL}' first.", "sdp")
+    sections = sum(line.startswith("m=") for line in lines)
+    candidates = sum(line.startswith("a=candidate:") for line in lines)
+    if sections > _SECTIONS or candidates > _CANDIDATES:
+        text = f"The offer is too large: {_SECTIONS} media sections and {_CANDIDATES} candidates at most."
+        raise Fault("invalid_offer", text, "sdp")
 
 
 def _type_of(text: str) -> str | None:
