@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,20 @@ from vivavoce import VoiceError
 from vivavoce_openai_realtime.protocol import Fault, ServerProtocol
 from vivavoce_openai_realtime.protocol.faults import close_for
 from vivavoce_openai_realtime.protocol.session_rules import default_session, updated_session
+from vivavoce_openai_realtime.protocol.shaping import deep_merge
 
 from vivavoce_gateway.access import Access, Offer, bearer, origin_allowed
+from vivavoce_gateway.callroutes import CallRoutes
 from vivavoce_gateway.config import GatewayConfig
+from vivavoce_gateway.http import error_response, read_body
 from vivavoce_gateway.limits import Places
 from vivavoce_gateway.metrics import Metrics
-from vivavoce_gateway.session import ClientSession, Opening
+from vivavoce_gateway.session import Channel, ClientSession, Opening
 
 __all__ = ["Gateway", "create_app"]
 
 logger = logging.getLogger("vivavoce.gateway")
 
-_SECRET_BODY = 256 * 1024
 _LAST_SECONDS = 5.0
 _MAPPED = 256
 
@@ -90,6 +93,7 @@ class Gateway:
         self.sessions: set[ClientSession] = set()
         self.draining = False
         self._mapped: set[str] = set()
+        self.calls = CallRoutes(self)
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -104,6 +108,7 @@ class Gateway:
         for session in tuple(self.sessions):
             session.drain()
         await self._until_empty(_LAST_SECONDS)
+        await self.calls.ended(_LAST_SECONDS)
 
     async def _until_empty(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -122,31 +127,43 @@ class Gateway:
         await socket.accept(offer.subprotocol)
         owner = self.access.owner(offer.key)
         try:
-            opening = self._opening(socket, offer, owner)
+            opening = self.opening(socket.query_params, offer, owner)
         except Fault as fault:
-            await self._refuse(socket, fault, *close_for(fault.code, fault.message))
+            await self._refuse(_SocketChannel(socket), fault, *close_for(fault.code, fault.message))
             return
         assert owner is not None
-        full = "The gateway is shutting down." if self.draining else self.places.refusal(owner)
+        full = self.full(owner)
         if full is not None:
-            code = "server_shutting_down" if self.draining else "session_limit_exceeded"
-            await self._refuse(socket, Fault(code, full, type="server_error"), 1013, full)
+            await self._refuse(_SocketChannel(socket), full, 1013, full.message)
             return
         self.places.take(owner)
         try:
-            await self._hold(socket, opening)
+            await self.hold(_SocketChannel(socket), opening)
         finally:
             self.places.give(owner)
 
-    def _opening(self, socket: WebSocket, offer: Offer, owner: str | None) -> Opening:
+    def full(self, owner: str) -> Fault | None:
+        """Why no session can be held for this key now, or `None`."""
+        if self.draining:
+            return Fault("server_shutting_down", "The gateway is shutting down.", type="server_error")
+        reason = self.places.refusal(owner)
+        return None if reason is None else Fault("session_limit_exceeded", reason, type="server_error")
+
+    def opening(
+        self,
+        query: Mapping[str, str],
+        offer: Offer,
+        owner: str | None,
+        session: Mapping[str, Any] | None = None,
+    ) -> Opening:
+        """What a client asks for, by its query, its key and the `session` it sent. Raises `Fault`."""
         if owner is None:
             text = (
                 "Incorrect API key provided." if offer.key else "Missing API key: send it as a Bearer token."
             )
             raise Fault("invalid_api_key", text)
         secret = self.access.secret(offer.key) if offer.key else None
-        preset = dict(secret.session) if secret is not None else {}
-        query = socket.query_params
+        preset = deep_merge(dict(secret.session) if secret is not None else {}, session or {})
         kind = preset.get("type", "transcription" if query.get("intent") == "transcription" else "realtime")
         model = query.get("model") or query.get("deployment") or preset.pop("model", None)
         if not model:
@@ -168,27 +185,31 @@ class Gateway:
         preset.pop("model", None)
         return Opening(model=model, route=route, kind=kind, beta=True if offer.beta else None, preset=preset)
 
-    async def _refuse(self, socket: WebSocket, fault: Fault, code: int, reason: str) -> None:
+    async def _refuse(self, channel: Channel, fault: Fault, code: int, reason: str) -> None:
         self.metrics.refused.labels(fault.code).inc()
         logger.info("a connection was refused", extra={"code": fault.code})
         protocol = ServerProtocol(model="")
         protocol.error(fault)
-        channel = _SocketChannel(socket)
         for frame in protocol.data_to_send():
             await channel.send(frame)
         await channel.close(code, reason[:120])
 
-    async def _hold(self, socket: WebSocket, opening: Opening) -> None:
+    async def hold(
+        self, channel: Channel, opening: Opening, made: Callable[[ClientSession], None] | None = None
+    ) -> None:
+        """Hold a session to its end. `made` is given the session before it begins."""
         provider = opening.route.name
         try:
-            session = ClientSession(self.config, opening, _SocketChannel(socket), self.metrics)
+            session = ClientSession(self.config, opening, channel, self.metrics)
         except VoiceError as wrong:
             logger.error("the provider cannot be used", extra={"provider": provider}, exc_info=wrong)
             fault = Fault(
                 "provider_unusable", "The provider behind this model is not set up.", type="server_error"
             )
-            await self._refuse(socket, fault, 1011, fault.message)
+            await self._refuse(channel, fault, 1011, fault.message)
             return
+        if made is not None:
+            made(session)
         extra = {"session": session.id, "provider": provider, "model": opening.model}
         self.sessions.add(session)
         self._empty.clear()
@@ -212,7 +233,7 @@ class Gateway:
         is not served."""
         owner = self.access.owner(bearer(request.headers))
         if owner is None or (bearer(request.headers) or "").startswith("ek_"):
-            return _error(401, Fault("invalid_api_key", "Incorrect API key provided."))
+            return error_response(401, Fault("invalid_api_key", "Incorrect API key provided."))
         try:
             body = await _read_json(request)
             seconds = _lifetime(body.get("expires_after"))
@@ -225,7 +246,7 @@ class Gateway:
                 raise Fault("invalid_model", f"Model '{model[:64]}' is not served here.", "session.model")
             shown = updated_session(default_session(model, kind=kind), {"type": kind, **session})
         except Fault as fault:
-            return _error(400, fault)
+            return error_response(400, fault)
         value, secret = self.access.issue(seconds, {"type": kind, **session}, owner)
         expires = int(secret.expires_at)
         session_id = ServerProtocol(model=model).session["id"]
@@ -236,7 +257,7 @@ class Gateway:
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
         if self.access.owner(bearer(request.headers)) is None:
-            return _error(401, Fault("invalid_api_key", "Incorrect API key provided."))
+            return error_response(401, Fault("invalid_api_key", "Incorrect API key provided."))
         data = []
         for name in self.config.names:
             route = self.config.route(name)
@@ -255,11 +276,7 @@ class Gateway:
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _SECRET_BODY:
-            raise Fault("invalid_value", f"The body is longer than {_SECRET_BODY} bytes.")
+    body = await read_body(request)
     try:
         found = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -277,12 +294,6 @@ def _lifetime(wanted: Any) -> float:
     return seconds
 
 
-def _error(status: int, fault: Fault) -> Response:
-    detail = fault.detail(None)
-    del detail["event_id"]
-    return JSONResponse({"error": detail}, status)
-
-
 def create_app(config: GatewayConfig | None = None) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Any ASGI server with WebSockets hosts it."""
     gateway = Gateway(config or GatewayConfig())
@@ -292,6 +303,7 @@ def create_app(config: GatewayConfig | None = None) -> Starlette:
             WebSocketRoute("/v1/realtime", gateway.realtime),
             WebSocketRoute("/openai/v1/realtime", gateway.realtime),  # where Azure has it
             Route("/v1/realtime/client_secrets", gateway.client_secrets, methods=["POST"]),
+            *gateway.calls.routes(),
             Route("/v1/models", gateway.models),
             Route("/healthz", gateway.healthz),
             Route("/metrics", gateway.metrics_text),

@@ -123,6 +123,8 @@ class GatewayConfig:
     keys: tuple[str, ...] = attrs.field(default=(), converter=_keys, repr=False)
     origins: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     any_model: bool = False
+    ice_servers: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """STUN and TURN servers for WebRTC calls; by default the gateway offers its own addresses alone."""
     limits: Limits = attrs.field(factory=Limits)
 
     @property

@@ -7,6 +7,7 @@ import os
 import ssl as ssl_module
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 from vivavoce.config import CommonConfig, nearest
@@ -17,7 +18,7 @@ from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
 
 __all__ = ["OpenAIRealtimeConfig"]
 
-_TransportName = Literal["websocket"]
+_TransportName = Literal["websocket", "webrtc"]
 
 
 def _bad(option: str, value: object, allowed: str, meant: str | None = None) -> ConfigError:
@@ -75,6 +76,34 @@ def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
         raise _bad(attribute.name, value, "text")
 
 
+def _ice_servers(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for entry in value:
+        server = {"urls": entry} if isinstance(entry, str) else entry
+        if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= {
+            "urls",
+            "username",
+            "credential",
+        }:
+            break
+        urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
+        if not isinstance(urls, list) or not all(
+            isinstance(url, str) and url.startswith(("stun:", "turn:", "turns:")) for url in urls
+        ):
+            break
+    else:
+        return
+    # A server's password may be among them, so none is shown.
+    raise ConfigError(
+        "ice_servers: give a list of URLs (stun:..., turn:...), or of dicts with urls, username and credential",
+        option="ice_servers",
+        provider="openai-realtime",
+    )
+
+
+def _as_servers(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def _as_dialect(value: object) -> Dialect | None:
     if value is None or isinstance(value, Dialect):
         return value
@@ -100,6 +129,9 @@ class OpenAIRealtimeConfig(CommonConfig):
     api_version: str | None = attrs.field(default=None, validator=_text)
     deployment: str | None = attrs.field(default=None, validator=_text)
     call_id: str | None = attrs.field(default=None, validator=_text)
+    ice_servers: tuple[str | Mapping[str, Any], ...] = attrs.field(
+        default=(), converter=_as_servers, validator=_ice_servers, repr=False
+    )
     proxy: str | bool | None = attrs.field(default=True, validator=_proxy, repr=False)
     ssl: ssl_module.SSLContext | None = attrs.field(default=None, validator=_context)
     server_hostname: str | None = attrs.field(default=None, validator=_text)
@@ -153,6 +185,23 @@ class OpenAIRealtimeConfig(CommonConfig):
             "OpenAI-Safety-Identifier": self.safety_identifier,
         }
         return headers | {name: value for name, value in named.items() if value} | dict(self.headers)
+
+    def call_session(self, address: str, headers: Mapping[str, str]) -> dict[str, Any] | None:
+        """The session that goes with a call's offer, or `None` for an ephemeral key, which has its own.
+
+        It names the model alone: the rest is configured over the data channel, as it is over a WebSocket.
+        """
+        if self.call_id is not None:
+            raise ConfigError(
+                'call_id joins a call over a WebSocket: leave out transport="webrtc"',
+                option="call_id",
+                provider="openai-realtime",
+            )
+        if "Bearer ek_" in headers.get("Authorization", ""):
+            return None
+        query = dict(parse_qsl(urlsplit(address).query))
+        model = query.get("model") or query.get("deployment") or self.model
+        return {"type": "realtime", **({"model": model} if model else {})}
 
 
 def _shown(url: str) -> str:

@@ -6,10 +6,11 @@ A provider for another such service is a subclass with a `dialect`, a `name` and
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vivavoce import hookimpl
 from vivavoce.errors import ConfigError, ConnectError, NotConnectedError, ProviderError
@@ -18,11 +19,16 @@ from vivavoce.provider import Context
 from vivavoce.trace import open_trace
 
 from vivavoce_openai_realtime import shapes
+from vivavoce_openai_realtime.calllink import CallLink
 from vivavoce_openai_realtime.config import OpenAIRealtimeConfig
 from vivavoce_openai_realtime.link import Link
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
 from vivavoce_openai_realtime.protocol.shaping import deep_merge
+
+if TYPE_CHECKING:
+    from vivavoce_openai_realtime.transports.base import Transport
+    from vivavoce_openai_realtime.transports.webrtc import CallTransport
 
 __all__ = ["OpenAIRealtimeProvider"]
 
@@ -59,26 +65,14 @@ class OpenAIRealtimeProvider:
         dialect = config.spoken(self.dialect)
         key = config.key(dialect)
         address = config.address(dialect)
-        from vivavoce_openai_realtime.transports import (
-            open_websocket,  # loads websockets: only who connects pays
-        )
-
-        link = self._link = Link(ClientProtocol(dialect), context, open_trace(self.name))
+        make = CallLink if config.transport == "webrtc" else Link
+        link = self._link = make(ClientProtocol(dialect), context, open_trace(self.name))
         link.raw = self._raw_listeners > 0
-        link.transport = await open_websocket(
-            address,
-            link,
-            headers=config.request_headers(dialect, key),
-            subprotocols=dialect.subprotocols(key),
-            ssl=config.ssl,
-            server_hostname=config.server_hostname,
-            proxy=config.proxy,
-            compression=config.compression,
-            max_size=config.max_size,
-            ping_interval=config.ping_interval,
-            ping_timeout=config.ping_timeout,
-            write_deadline=config.write_deadline,
-        )
+        headers = config.request_headers(dialect, key)
+        if isinstance(link, CallLink):
+            link.transport = await _call(link, config, address, headers)
+        else:
+            link.transport = await _dial(link, config, address, headers, dialect.subprotocols(key))
         await self._configure(link, context, dialect, config.model)
         await self._replay(link, context)
 
@@ -150,6 +144,10 @@ class OpenAIRealtimeProvider:
     @hookimpl
     async def interrupt(self, context: Context, interruption: Interruption) -> None:
         link = self._linked(context)
+        if isinstance(link, CallLink):
+            link.cut(interruption)
+            await link.flush()
+            return
         if interruption.cancel:
             link.protocol.send_cancel(interruption.response_id)
         for cut in interruption.cuts:
@@ -162,6 +160,8 @@ class OpenAIRealtimeProvider:
     @hookimpl
     async def commit_input(self, context: Context) -> None:
         link = self._linked(context)
+        if isinstance(link, CallLink):
+            await link.spoken()
         await link.request(link.protocol.send_commit())
 
     @hookimpl
@@ -232,6 +232,58 @@ class OpenAIRealtimeProvider:
         if link is None or link.context is not context or link.lost:
             raise NotConnectedError("the session has ended: `await voice.connect()` first")
         return link
+
+
+async def _dial(
+    link: Link,
+    config: OpenAIRealtimeConfig,
+    address: str,
+    headers: Mapping[str, str],
+    subprotocols: Sequence[str],
+) -> Transport:
+    from vivavoce_openai_realtime.transports import open_websocket  # loads websockets: only who connects pays
+
+    return await open_websocket(
+        address,
+        link,
+        headers=headers,
+        subprotocols=subprotocols,
+        ssl=config.ssl,
+        server_hostname=config.server_hostname,
+        proxy=config.proxy,
+        compression=config.compression,
+        max_size=config.max_size,
+        ping_interval=config.ping_interval,
+        ping_timeout=config.ping_timeout,
+        write_deadline=config.write_deadline,
+    )
+
+
+async def _call(
+    link: CallLink, config: OpenAIRealtimeConfig, address: str, headers: Mapping[str, str]
+) -> CallTransport:
+    try:
+        # Half a second of imports: not in the loop.
+        webrtc = await asyncio.to_thread(
+            importlib.import_module, "vivavoce_openai_realtime.transports.webrtc"
+        )
+    except ImportError as missing:
+        raise ConfigError(
+            f'transport="webrtc" needs {missing.name}: pip install "vivavoce-openai-realtime[webrtc]"',
+            option="transport",
+            provider="openai-realtime",
+        ) from missing
+    call: CallTransport = await webrtc.open_webrtc(
+        webrtc.calls_url(address),
+        link,
+        session=config.call_session(address, headers),
+        headers=headers,
+        ice_servers=config.ice_servers,
+        ssl=config.ssl,
+        proxy=config.proxy,
+        write_deadline=config.write_deadline,
+    )
+    return call
 
 
 def _queued(verb: Callable[..., str], *args: Any, **fields: Any) -> str:

@@ -1,0 +1,234 @@
+"""Calls that do not come about, and the audio of those that do."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip("aiortc", reason="aiortc is not installed")
+
+import itertools
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.codecs.opus import OpusDecoder, OpusEncoder
+from aiortc.jitterbuffer import JitterFrame
+from vivavoce import AudioFormat
+from vivavoce.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConnectError,
+    ConnectTimeoutError,
+    QuotaError,
+)
+from vivavoce_openai_realtime.transports.media import OutgoingAudio
+from vivavoce_openai_realtime.transports.webrtc import calls_url
+from webrtc_calls import answering, caller, over_loopback
+
+
+@pytest.fixture(autouse=True)
+def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    over_loopback(monkeypatch)
+
+
+async def refusal(url: str, kind: type[Exception], timeout: float = 5_000, **config: Any) -> Any:
+    """Connect, which fails; the error. The voice can be used again."""
+    voice = caller(url, **config)
+    with pytest.raises(kind) as caught:
+        await voice.connect(timeout=timeout)
+    assert voice.state == "idle"
+    await voice.close()
+    return caught.value
+
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "words"),
+    [
+        (201, b"<html>", ConnectError, "sdp", "no SDP"),
+        (201, b"", ConnectError, "sdp", "no SDP"),
+        (201, b"\xff" * 300_000, ConnectError, "sdp", "too long"),
+        (201, SDP + b"m=application 9 UDP/DTLS/SCTP x\r\n", ConnectError, "sdp", "no audio"),
+        (201, SDP + b"m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n", ConnectError, "sdp", "no audio"),
+        (201, SDP + b"m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n", ConnectError, "sdp", "no data channel"),
+        (201, SDP + b"m=audio 9 X 0\r\nm=application 9 X x\r\n", ConnectError, "sdp", "cannot be used"),
+        (401, b"no such key", AuthenticationError, "authentication", "no such key"),
+        (429, b"", QuotaError, "quota", "quota"),
+        (404, b"", ConnectError, "http_404", "url"),
+        (503, b"", ConnectError, "http_503", "moment"),
+    ],
+)
+async def test_answers_that_are_none(
+    status: int, body: bytes, kind: type[ConnectError], code: str, words: str
+) -> None:
+    """What the service answers instead of a call is a typed error with its reason, and nothing is left."""
+    async with answering(lambda path, offer: (status, body)) as url:
+        error = await refusal(url, kind)
+    assert error.code == code
+    assert words in str(error)
+
+
+async def test_service_that_is_not_there() -> None:
+    """Nobody listens: an error that may be tried again, which does not show the key."""
+    async with answering(lambda path, offer: (500, b"")) as url:
+        pass
+    error = await refusal(url, ConnectError, api_key="sk-secret")
+    assert (error.code, error.retryable) == ("connect", True)
+    assert "sk-secret" not in str(error)
+
+
+async def test_no_path_to_the_service() -> None:
+    """The answer's address swallows every packet: connect ends with its budget."""
+    silent = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    port = silent[0].get_extra_info("sockname")[1]
+    offers: list[str] = []
+
+    def respond(path: str, offer: bytes) -> tuple[int, bytes]:
+        offers.append(path)
+        return 201, answer.encode()
+
+    answer = await _answer_from(port)
+    async with answering(respond) as url:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await refusal(url, ConnectTimeoutError, timeout=1_500)
+        assert 1.4 < loop.time() - began < 3
+    assert offers[0] == "/v1/realtime/calls?model=gpt-realtime"
+    silent[0].close()
+
+
+async def _answer_from(port: int) -> str:
+    """An answer whose only candidate is this port of the loopback."""
+    ours, theirs = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
+    try:
+        ours.addTransceiver("audio")
+        ours.createDataChannel("oai-events")
+        await ours.setLocalDescription(await ours.createOffer())
+        await theirs.setRemoteDescription(RTCSessionDescription(ours.localDescription.sdp, "offer"))
+        await theirs.setLocalDescription(await theirs.createAnswer())
+        lines = theirs.localDescription.sdp.split("\r\n")
+    finally:
+        await ours.close()
+        await theirs.close()
+    moved = []
+    for line in lines:
+        words = line.split(" ")
+        if line.startswith("a=candidate:"):
+            words[5] = str(port)
+        moved.append(" ".join(words))
+    return "\r\n".join(moved)
+
+
+@pytest.mark.parametrize("after", range(0, 12))
+async def test_connect_is_cancelled(after: int) -> None:
+    """Cancelled at whichever await: neither socket nor task nor thread is left."""
+    silent = await _answer_from(9)
+    async with answering(lambda path, offer: (201, silent.encode())) as url:
+        voice = caller(url)
+        connecting = asyncio.create_task(voice.connect(timeout=5_000))
+        for _ in range(after * after):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        assert voice.state == "idle"
+        await voice.close()
+
+
+async def test_connect_is_cancelled_while_a_path_is_sought() -> None:
+    """Cancelled after the answer, in the midst of ICE: nothing is left either."""
+    silent = await _answer_from(9)
+    asked = asyncio.Event()
+
+    def respond(path: str, offer: bytes) -> tuple[int, bytes]:
+        asked.set()
+        return 201, silent.encode()
+
+    async with answering(respond) as url:
+        voice = caller(url)
+        connecting = asyncio.create_task(voice.connect(timeout=5_000))
+        await asked.wait()
+        await asyncio.sleep(0.1)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await voice.close()
+
+
+async def test_webrtc_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, the error says what to install."""
+    monkeypatch.delitem(sys.modules, "vivavoce_openai_realtime.transports.webrtc")
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    error = await refusal("http://127.0.0.1:9", ConfigError)
+    assert 'pip install "vivavoce-openai-realtime[webrtc]"' in str(error)
+
+
+async def test_call_that_is_joined() -> None:
+    """A call that is going on is joined over a WebSocket."""
+    error = await refusal("http://127.0.0.1:9", ConfigError, call_id="rtc_1")
+    assert error.option == "call_id"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("wss://api.openai.com/v1/realtime?model=x", "https://api.openai.com/v1/realtime/calls?model=x"),
+        ("ws://127.0.0.1:8000/v1/realtime/", "http://127.0.0.1:8000/v1/realtime/calls"),
+    ],
+)
+def test_address_of_the_calls(url: str, expected: str) -> None:
+    """Offers go to `calls` beside the WebSocket's address, by HTTP."""
+    assert calls_url(url) == expected
+
+
+async def test_audio_is_paced_and_keeps_its_level() -> None:
+    """Mono in, through Opus, stereo out: the same loudness on both sides; a packet every 20 ms, timestamps without a gap."""
+    format = AudioFormat(24_000)
+    tone = [int(8_000 * math.sin(2 * math.pi * 440 * n / 24_000)) for n in range(12_000)]
+    track = OutgoingAudio()
+    played: list[tuple[Any, float]] = []
+    track.on_played = lambda tag, ms: played.append((tag, ms))
+    held = track.put(struct.pack(f"<{len(tone)}h", *tone), format, "tone")
+    assert held is not None
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    encoder, decoder = OpusEncoder(), OpusDecoder()
+    stamps, heard = [], b""
+    for _ in range(28):
+        packets, stamp = encoder.encode(await track.recv())
+        for packet in packets:
+            stamps.append(stamp)
+            for frame in decoder.decode(JitterFrame(data=packet, timestamp=stamp)):
+                heard += bytes(frame.planes[0])[: frame.samples * 4]
+    assert 0.5 < loop.time() - began < 1.5
+    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
+    assert sum(ms for _, ms in played) == pytest.approx(500)
+    middle = memoryview(heard).cast("h")[19_200:38_400]
+    left, right = middle[0::2], middle[1::2]
+    for side in (left, right):
+        rms = math.sqrt(sum(x * x for x in side) / len(side))
+        assert 20 * math.log10(rms / (8_000 / math.sqrt(2))) == pytest.approx(0, abs=0.5)
+    async with asyncio.timeout(1):
+        await held
+    track.stop()
+
+
+async def test_loop_that_was_held_up_sends_no_burst() -> None:
+    """After a standstill the track goes on at its pace: what it missed is not sent at once."""
+    track = OutgoingAudio()
+    await track.recv()
+    track._start -= 5  # type: ignore[operator]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(4):
+        await track.recv()
+    assert loop.time() - began > 0.05
+    track.stop()
