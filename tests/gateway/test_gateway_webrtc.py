@@ -283,12 +283,6 @@ async def test_offers_that_are_refused(serve: Any) -> None:
         ({"content": await offer(audio=False), "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": await offer(channel=False), "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": good[: len(good) // 3], "headers": SDP | key}, 400, "invalid_offer"),
-        (
-            {"content": good + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" * 9, "headers": SDP | key},
-            400,
-            "invalid_offer",
-        ),
-        ({"content": good + "a=candidate:x\r\n" * 200, "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": foreign, "headers": SDP | key}, 400, "invalid_offer"),
         ({"content": "v=0\n" * 100_000, "headers": SDP | key}, 400, "invalid_value"),
         ({"json": {"sdp": good}, "headers": key}, 400, "invalid_value"),
@@ -307,6 +301,9 @@ async def test_offers_that_are_refused(serve: Any) -> None:
             answer = await http.post(path, **request)
             assert answer.status_code != 201, request
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+        for more in ("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" * 9, "a=candidate:x\r\n" * 200):
+            answer = await http.post(query, content=good + more, headers=SDP | key)
+            assert "too large" in answer.json()["error"]["message"]
         assert gateway.gateway.places.taken == 0
         taken = await http.post(query, content=good, headers=SDP | key)
         assert taken.status_code == 201
