@@ -39,6 +39,7 @@ async def play_and_compare(sound: SoundServer, ms: int) -> None:
     assert max(map(abs, heard[begin - offset + len(written) :])) <= 2
 
 
+@pytest.mark.soak  # the sound server, too, needs a machine that never makes it wait
 async def test_tone_comes_back_whole(sound: SoundServer) -> None:
     """No sample of a tone is lost or doubled between `write` and the sink."""
     await play_and_compare(sound, 1_500)

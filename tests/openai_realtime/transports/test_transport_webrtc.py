@@ -141,6 +141,15 @@ async def test_connect_is_cancelled(after: int) -> None:
             await connecting
         assert voice.state == "idle"
         await voice.close()
+    await _library_is_done()
+
+
+async def _library_is_done() -> None:
+    """aiortc's own tasks end, and free their sockets, a moment after its `close()`; ours are the leak guard's."""
+    async with asyncio.timeout(5):
+        while any("aiortc" in str(task) or "aioice" in str(task) for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
 
 
 async def test_connect_is_cancelled_while_a_path_is_sought() -> None:
@@ -161,6 +170,7 @@ async def test_connect_is_cancelled_while_a_path_is_sought() -> None:
         with pytest.raises(asyncio.CancelledError):
             await connecting
         await voice.close()
+    await _library_is_done()
 
 
 async def test_webrtc_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,9 @@ _LARGEST_ANSWER = 256 * 1024
 _UNREAD = 1024 * 1024
 """Bytes that may wait for the peer before a write waits, too."""
 
+_GATHERING = 6.0
+"""Seconds that a cancelled call waits for its addresses at the most; the library asks a STUN server for five."""
+
 
 class CallReceiver(Receiver, Protocol):
     """A `Receiver` that also takes what the call's audio track brings."""
@@ -81,7 +84,7 @@ async def open_webrtc(
     http = _Http(url, dict(headers or {}), ssl, proxy)
     call = CallTransport(pc, receiver, http, write_deadline)
     try:
-        await pc.setLocalDescription(await pc.createOffer())
+        await _gather(pc)
         answer = await http.offer(pc.localDescription.sdp, session)
         await _accept(pc, answer)
         await call.opened
@@ -89,6 +92,17 @@ async def open_webrtc(
         await call.close(timeout=0)
         raise
     return call
+
+
+async def _gather(pc: RTCPeerConnection) -> None:
+    """Describe this end. Not cut short: the library would lose sight of the socket it is opening just then."""
+    gathering = asyncio.ensure_future(pc.setLocalDescription(await pc.createOffer()))
+    try:
+        await asyncio.shield(gathering)
+    except asyncio.CancelledError:
+        await asyncio.wait({gathering}, timeout=_GATHERING)
+        gathering.cancel()
+        raise
 
 
 def _servers(given: Iterable[str | Mapping[str, Any]]) -> list[RTCIceServer]:
