@@ -369,3 +369,31 @@ asyncio.run(main())
         "False Converting PCM16 16000 Hz mono to PCM16 24000 Hz mono needs numpy"
     )
     assert 'pip install "vivavoce[files]"' in without.stdout
+
+
+def test_a_second_conversion_does_not_wait_for_the_import_in_the_loop() -> None:
+    """While a thread is amid importing numpy, another conversion leaves the loop free, and both come out right."""
+    code = """
+import asyncio, sys, threading
+from vivavoce.audio import PCM16_24K
+from vivavoce.sources import chunks
+amid, loop_ran, in_time = threading.Event(), threading.Event(), []
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy.linalg" and not amid.is_set():
+            amid.set()
+            in_time.append(loop_ran.wait(3))
+sys.meta_path.insert(0, Spy())
+async def total():
+    return sum([len(c) async for c in chunks(bytes(320), rate=16_000, target=PCM16_24K)])
+async def main():
+    first = asyncio.create_task(total())
+    await asyncio.to_thread(amid.wait)
+    second = asyncio.create_task(total())
+    await asyncio.sleep(0)
+    loop_ran.set()
+    print(await first, await second, in_time)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "480 480 [True]\n"

@@ -35,6 +35,7 @@ _READ_MS: Final = 1_000  # of a file in one hop to a thread
 _PACED_MS: Final = 20
 _LATE_S: Final = 0.2
 
+_RESAMPLE = "vivavoce._resample"
 _BUFFERS = (bytes, bytearray, memoryview, array.array)
 
 
@@ -257,9 +258,12 @@ async def _items(iterable: Any) -> AsyncGenerator[Any]:
 
 
 async def _converter(source: AudioFormat, target: AudioFormat) -> Converter:
-    if (source.rate, source.channels) != (target.rate, target.channels) and "numpy" not in sys.modules:
-        # Importing numpy takes about 0.1 s: not in the loop. If it is missing, Converter says so.
-        await asyncio.to_thread(_try_import, "numpy")
+    frames_differ = (source.rate, source.channels) != (target.rate, target.channels)
+    if frames_differ and not hasattr(sys.modules.get(_RESAMPLE), "FrameConverter"):
+        # Importing numpy takes 0.1 s and more: not in the loop. The module's last name is there when the import is
+        # done; while another task's thread is still at it, this one waits in a thread too, not on the import lock.
+        # If numpy is missing, Converter says so.
+        await asyncio.to_thread(_try_import, _RESAMPLE)
     return Converter(source, target)
 
 
