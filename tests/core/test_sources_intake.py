@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from vivavoce.audio import PCM16_16K, PCM16_24K, PCMU_8K, AudioFormat, Converter
+from vivavoce.audio import PCM16_16K, PCM16_24K, AudioFormat, Converter
 from vivavoce.errors import AudioError
 from vivavoce.sources import Intake, paced
 
@@ -76,36 +76,6 @@ async def test_bad_arguments_are_refused_at_once() -> None:
         Intake(PCM16_24K).chunks(DATA, rate=0)
     with pytest.raises(AudioError, match="This is no audio"):
         Intake(PCM16_24K).chunks(7)  # type: ignore[arg-type]
-
-
-async def test_the_fast_path_takes_only_what_needs_nothing() -> None:
-    """`direct` gives back the object itself for a whole, short chunk in the target's format, and else `None`."""
-    intake = Intake(PCM16_24K)
-    frame = bytes(960)
-    assert intake.direct(frame) is frame
-    assert intake.direct(frame, 24_000, 1) is frame
-    refused: list[tuple[Any, ...]] = [
-        (frame, 16_000),
-        (frame, 24_000.0),
-        (frame, None, 2),
-        (frame, None, True),
-        (frame[:-1],),
-        (b"",),
-        (bytes(4_802),),
-        (bytearray(frame),),
-        (SPEECH,),
-    ]
-    assert [intake.direct(*arguments) for arguments in refused] == [None] * len(refused)
-    assert Intake(PCMU_8K).direct(bytes(160)) is None
-
-
-async def test_the_fast_path_waits_for_what_is_held() -> None:
-    """With audio held back, order goes before speed."""
-    intake = Intake(PCM16_24K)
-    await take(intake, DATA, rate=16_000)
-    assert intake.direct(bytes(960)) is None
-    intake.flush()
-    assert intake.direct(bytes(960)) == bytes(960)
 
 
 # --- pacing, on a clock that jumps

@@ -74,23 +74,6 @@ class Intake:
     def __init__(self, target: AudioFormat) -> None:
         self.target = target
         self._converter: Converter | None = None
-        self._longest = target.bytes_for(MAX_CHUNK_MS)
-
-    def direct(self, audio: object, rate: int | None = None, channels: int = 1) -> bytes | None:
-        """The fast path: `audio` itself, if it is one chunk of the target's format; else `None`: use `chunks`."""
-        target = self.target
-        if (
-            type(audio) is bytes
-            and (rate is None or (type(rate) is int and rate == target.rate))
-            and type(channels) is int
-            and channels == target.channels
-            and target.encoding == "pcm16"
-            and self._converter is None
-            and 0 < len(audio) <= self._longest
-            and not len(audio) % target.frame_bytes
-        ):
-            return audio
-        return None
 
     def chunks(self, audio: Audio, *, rate: int | None = None, channels: int = 1) -> AsyncGenerator[bytes]:
         """As the function `chunks`, to this intake's target. One at a time: the calls of a stream have an order."""
