@@ -7,14 +7,15 @@ For the core a reply is over when it was heard, so its end is held until then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vivavoce import events as core
 from vivavoce.audio import AudioFormat, Converter
 from vivavoce.items import Interruption
 
-from vivavoce_openai_realtime.link import Link
+from vivavoce_openai_realtime.link import Handler, Link
 from vivavoce_openai_realtime.protocol import events
 from vivavoce_openai_realtime.protocol.server_events import (
     OutputAudioBufferCleared,
@@ -41,6 +42,12 @@ class CallLink(Link):
     """`transport` is a `CallTransport`."""
 
     transport: CallTransport | None
+    handlers: ClassVar[Mapping[type, Handler]] = {
+        **Link.handlers,
+        OutputAudioBufferStarted: attrgetter("_started"),
+        OutputAudioBufferStopped: attrgetter("_stopped"),
+        OutputAudioBufferCleared: attrgetter("_cleared"),
+    }
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -51,11 +58,6 @@ class CallLink(Link):
         self._held: dict[str, events.ResponseFinished] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._converter: Converter | None = None
-        self._handlers |= {
-            OutputAudioBufferStarted: self._started,
-            OutputAudioBufferStopped: self._stopped,
-            OutputAudioBufferCleared: self._cleared,
-        }
 
     # The service's side.
 

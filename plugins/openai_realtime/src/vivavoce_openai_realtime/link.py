@@ -6,8 +6,9 @@ Plain code between a transport and a `Context`; it waits only in `request`, for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vivavoce import events as core
 from vivavoce.audio import alaw_to_pcm16, pcm16_to_alaw, pcm16_to_ulaw, ulaw_to_pcm16
@@ -45,9 +46,40 @@ _MAX_APPEND_MS = 100
 _DECODE = {"audio/pcmu": ulaw_to_pcm16, "audio/pcma": alaw_to_pcm16}
 _ENCODE = {"audio/pcmu": pcm16_to_ulaw, "audio/pcma": pcm16_to_alaw}
 
+Handler = Callable[["Link"], Callable[[Any], None]]
+"""The link's method for an event; an `attrgetter`, so that a kind of link may have its own."""
+
 
 class Link:
     """The receiver of one transport. `context` is the session's; after it ended, its `emit` does nothing."""
+
+    handlers: ClassVar[Mapping[type, Handler]] = {
+        events.Audio: attrgetter("_audio"),
+        events.TextDelta: attrgetter("_text"),
+        events.TextFinal: attrgetter("_final"),
+        events.SessionReady: attrgetter("_session_ready"),
+        # Some services greet with this, and tell of the session only once it was configured.
+        ConversationCreated: attrgetter("_greeted"),
+        events.SessionUpdated: attrgetter("_session_updated"),
+        events.RequestFailed: attrgetter("_failed"),
+        events.ServerError: attrgetter("_server_error"),
+        events.SpeechStarted: attrgetter("_speech_started"),
+        events.SpeechStopped: attrgetter("_speech_stopped"),
+        InputAudioBufferTimeoutTriggered: attrgetter("_timed_out"),
+        events.Committed: attrgetter("_committed"),
+        events.Cleared: attrgetter("_answered"),
+        events.ItemAdded: attrgetter("_item_added"),
+        events.ItemDone: attrgetter("_item_done"),
+        events.ItemRetrieved: attrgetter("_answered"),
+        events.ItemTruncated: attrgetter("_answered"),
+        events.ItemDeleted: attrgetter("_answered"),
+        events.ResponseStarted: attrgetter("_response_started"),
+        events.ResponseFinished: attrgetter("_response_finished"),
+        events.ToolCallReady: attrgetter("_tool_call"),
+        events.TranscriptFailed: attrgetter("_transcript_failed"),
+        Malformed: attrgetter("_malformed"),
+    }
+    """What is done about an event. A table of the class: one of bound methods would be made for each connection."""
 
     def __init__(self, protocol: ClientProtocol, context: Context, trace: Trace | None) -> None:
         self.protocol = protocol
@@ -72,42 +104,17 @@ class Link:
         self._speech = False
         self._silent: str | None = None
         self._replies = asyncio.Event()
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            events.Audio: self._audio,
-            events.TextDelta: self._text,
-            events.TextFinal: self._final,
-            events.SessionReady: self._session_ready,
-            # Some services greet with this, and tell of the session only once it was configured.
-            ConversationCreated: lambda _: self.introduced(),
-            events.SessionUpdated: self._session_updated,
-            events.RequestFailed: self._failed,
-            events.ServerError: self._server_error,
-            events.SpeechStarted: self._speech_started,
-            events.SpeechStopped: self._speech_stopped,
-            InputAudioBufferTimeoutTriggered: self._timed_out,
-            events.Committed: self._committed,
-            events.Cleared: self._answered,
-            events.ItemAdded: self._item_added,
-            events.ItemDone: lambda e: self._write(self._texts.done(e.item_id)),
-            events.ItemRetrieved: self._answered,
-            events.ItemTruncated: self._answered,
-            events.ItemDeleted: self._answered,
-            events.ResponseStarted: self._response_started,
-            events.ResponseFinished: self._response_finished,
-            events.ToolCallReady: self._tool_call,
-            events.TranscriptFailed: self._transcript_failed,
-            Malformed: self._malformed,
-        }
 
     # The transport's side.
 
     def receive_text(self, data: bytes | bytearray) -> None:
         if self.raw or self._trace is not None:
             self._observe(bytes(data))
+        handlers = self.handlers
         for event in self.protocol.receive_text(data):
-            handler = self._handlers.get(type(event))
+            handler = handlers.get(type(event))
             if handler is not None:
-                handler(event)
+                handler(self)(event)
 
     def receive_binary(self, data: bytes | bytearray) -> None:
         for event in self.protocol.receive_binary(bytes(data)):
@@ -187,6 +194,9 @@ class Link:
         if not self.ready.done():
             self.ready.set_result(None)
 
+    def _greeted(self, event: ConversationCreated) -> None:
+        self.introduced()
+
     def _session_updated(self, event: events.SessionUpdated) -> None:
         self._read_session(event.config)
         expires_at = self.context.session.expires_at
@@ -246,6 +256,9 @@ class Link:
             self._answered(event)
         elif given(event.item.type) == "message" and given(event.item.role) == "assistant":
             self.context.emit(core.ItemAdded(event.item_id, "assistant", event.previous_item_id))
+
+    def _item_done(self, event: events.ItemDone) -> None:
+        self._write(self._texts.done(event.item_id))
 
     def _response_started(self, event: events.ResponseStarted) -> None:
         self.context.emit(core.ResponseCreated(event.response_id, event.out_of_band))

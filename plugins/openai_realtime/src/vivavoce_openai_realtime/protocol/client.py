@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -47,7 +48,6 @@ from .events import (
     ServerError,
     SessionReady,
     SessionUpdated,
-    TextDelta,
 )
 from .replies import Replies
 from .requests import TAG, Pending, Requests
@@ -94,7 +94,6 @@ class ClientProtocol:
         self._replies = Replies(self._requests)
         self._items = Items(self._requests, self._replies)
         self._tracks = self._replies.tracks
-        self._handlers = self._table()
 
     # --- what is known
 
@@ -188,8 +187,8 @@ class ClientProtocol:
             return (event,)
         if not isinstance(event, wire.Error):
             self._last_error = None
-        handler = self._handlers.get(type(event))
-        return (event,) if handler is None else handler(event)
+        handler = _HANDLERS.get(type(event))
+        return (event,) if handler is None else handler(self)(event)
 
     # --- sending
 
@@ -318,26 +317,7 @@ class ClientProtocol:
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise ValueError(f"{type} holds what JSON cannot: {error}") from None
 
-    # --- the dispatch table
-
-    def _table(self) -> dict[type, Callable[[Any], Sequence[Event]]]:
-        return {
-            wire.Error: self._error,
-            wire.SessionCreated: self._session_created,
-            wire.TranscriptionSessionCreated: self._session_created,
-            wire.SessionUpdated: self._session_updated,
-            wire.TranscriptionSessionUpdated: self._session_updated,
-            wire.SessionOutputAudioDelta: lambda e: (Audio(e.delta, None, None, 0),),
-            wire.SessionOutputTranscriptDelta: lambda e: (
-                TextDelta(e.delta, "assistant", True, None, None, 0),
-            ),
-            wire.SessionInputTranscriptDelta: lambda e: (TextDelta(e.delta, "user", True, None, None, 0),),
-            wire.Ping: _silent,
-            wire.RateLimitsUpdated: lambda e: (RateLimits(e.rate_limits),),
-            **self._items.table(),
-            **self._replies.table(),
-            response.ResponseDone: self._response_done,
-        }
+    # --- what events mean
 
     def _error(self, event: wire.Error) -> Sequence[Event]:
         detail = error_detail(event.error)
@@ -388,7 +368,29 @@ class ClientProtocol:
         added = self._items.output([view(Item, item) for item in given(output) or ()])
         return [*events[:-1], *added, finished]
 
+    def _limits(self, event: wire.RateLimitsUpdated) -> Sequence[Event]:
+        return (RateLimits(event.rate_limits),)
 
-def _silent(event: wire.ServerEvent) -> Sequence[Event]:
-    """An event that says nothing another one does not say better."""
-    return _NONE
+    def _silent(self, event: Any) -> Sequence[Event]:
+        """An event that says nothing another one does not say better."""
+        return _NONE
+
+
+# The dispatch table: the method for an event, of the protocol or of its part that knows about such events.
+_HANDLERS: dict[type, Callable[[ClientProtocol], Callable[[Any], Sequence[Event]]]] = {
+    kind: attrgetter(method)
+    for kind, method in {
+        wire.Error: "_error",
+        wire.SessionCreated: "_session_created",
+        wire.TranscriptionSessionCreated: "_session_created",
+        wire.SessionUpdated: "_session_updated",
+        wire.TranscriptionSessionUpdated: "_session_updated",
+        wire.Ping: "_silent",
+        wire.RateLimitsUpdated: "_limits",
+        **{kind: f"_items.{name}" for kind, name in Items.HANDLERS.items()},
+        **{kind: f"_replies.{name}" for kind, name in Replies.HANDLERS.items()},
+        response.ResponseContentPartAdded: "_silent",
+        response.ResponseFunctionCallArgumentsDelta: "_silent",
+        response.ResponseDone: "_response_done",
+    }.items()
+}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from . import server_events as wire
 from . import states
 from .codec import Malformed
 from .events import (
+    Audio,
     Cleared,
     Committed,
     Event,
@@ -35,6 +36,27 @@ __all__ = ["Items"]
 class Items:
     """The items of one session. Every method returns the events that its news means."""
 
+    HANDLERS: ClassVar[Mapping[type, str]] = {
+        wire.ConversationItemAdded: "added",
+        wire.ConversationItemCreated: "added",
+        wire.ConversationItemDone: "done",
+        wire.ConversationItemRetrieved: "retrieved",
+        wire.ConversationItemTruncated: "truncated",
+        wire.ConversationItemDeleted: "deleted",
+        wire.InputAudioBufferSpeechStarted: "speech_started",
+        wire.InputAudioBufferSpeechStopped: "speech_stopped",
+        wire.InputAudioBufferCommitted: "committed",
+        wire.InputAudioBufferCleared: "cleared",
+        wire.InputAudioTranscriptionDelta: "transcript_delta",
+        wire.InputAudioTranscriptionUpdated: "transcript_updated",
+        wire.InputAudioTranscriptionCompleted: "transcript_completed",
+        wire.InputAudioTranscriptionFailed: "transcript_failed",
+        wire.SessionOutputAudioDelta: "translated_audio",
+        wire.SessionOutputTranscriptDelta: "translated_text",
+        wire.SessionInputTranscriptDelta: "original_text",
+    }
+    """The method for each event."""
+
     def __init__(self, requests: Requests, replies: Replies) -> None:
         self._requests = requests
         self._replies = replies
@@ -43,24 +65,6 @@ class Items:
         self._texts: Bounded[tuple[str, int], list[str]] = Bounded()
         self._finals: Bounded[tuple[str, int], None] = Bounded()
         self._stopped: str | None = None
-
-    def table(self) -> dict[type, Callable[[Any], Sequence[Event]]]:
-        return {
-            wire.ConversationItemAdded: self.added,
-            wire.ConversationItemCreated: self.added,
-            wire.ConversationItemDone: self.done,
-            wire.ConversationItemRetrieved: self.retrieved,
-            wire.ConversationItemTruncated: self.truncated,
-            wire.ConversationItemDeleted: self.deleted,
-            wire.InputAudioBufferSpeechStarted: self.speech_started,
-            wire.InputAudioBufferSpeechStopped: self.speech_stopped,
-            wire.InputAudioBufferCommitted: self.committed,
-            wire.InputAudioBufferCleared: self.cleared,
-            wire.InputAudioTranscriptionDelta: self.transcript_delta,
-            wire.InputAudioTranscriptionUpdated: self.transcript_updated,
-            wire.InputAudioTranscriptionCompleted: self.transcript_completed,
-            wire.InputAudioTranscriptionFailed: self.transcript_failed,
-        }
 
     # --- items
 
@@ -180,6 +184,17 @@ class Items:
 
     def transcript_failed(self, event: wire.InputAudioTranscriptionFailed) -> Sequence[Event]:
         return (TranscriptFailed(event.item_id, given(event.content_index) or 0, error_detail(event.error)),)
+
+    # --- translation sessions, which have neither items nor replies
+
+    def translated_audio(self, event: wire.SessionOutputAudioDelta) -> Sequence[Event]:
+        return (Audio(event.delta, None, None, 0),)
+
+    def translated_text(self, event: wire.SessionOutputTranscriptDelta) -> Sequence[Event]:
+        return (TextDelta(event.delta, "assistant", True, None, None, 0),)
+
+    def original_text(self, event: wire.SessionInputTranscriptDelta) -> Sequence[Event]:
+        return (TextDelta(event.delta, "user", True, None, None, 0),)
 
     # --- inside
 

@@ -6,8 +6,8 @@ comes, each audio delta is told once, each text and each call at most once compl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 from . import response_events as wire
 from . import states
@@ -23,7 +23,6 @@ from .events import (
 )
 from .reply import Bounded, Reply, Track
 from .requests import TAG, Pending, Requests
-from .server_events import ServerEvent
 from .states import ResponseState, step
 from .values import (
     JSON,
@@ -49,6 +48,27 @@ _MOST_OPEN = 64
 class Replies:
     """All replies of one session. Every method returns the events that its news means."""
 
+    HANDLERS: ClassVar[Mapping[type, str]] = {
+        wire.ResponseCreated: "created",
+        wire.ResponseOutputItemAdded: "item_added",
+        wire.ResponseOutputItemDone: "item_done",
+        wire.ResponseContentPartDone: "part_done",
+        wire.ResponseOutputAudioDelta: "audio_delta",
+        wire.ResponseAudioDelta: "audio_delta",
+        wire.ResponseOutputAudioDone: "audio_done",
+        wire.ResponseAudioDone: "audio_done",
+        wire.ResponseOutputTextDelta: "text_delta",
+        wire.ResponseTextDelta: "text_delta",
+        wire.ResponseOutputAudioTranscriptDelta: "text_delta",
+        wire.ResponseAudioTranscriptDelta: "text_delta",
+        wire.ResponseOutputTextDone: "text_done",
+        wire.ResponseTextDone: "text_done",
+        wire.ResponseOutputAudioTranscriptDone: "transcript_done",
+        wire.ResponseAudioTranscriptDone: "transcript_done",
+        wire.ResponseFunctionCallArgumentsDone: "arguments_done",
+    }
+    """The method for each event."""
+
     def __init__(self, requests: Requests) -> None:
         self.requests = requests
         self.format = AudioFormat(rate=24_000)
@@ -63,29 +83,6 @@ class Replies:
         self._names: Bounded[str, tuple[str | None, str | None]] = Bounded()  # item: call id, function
         self._called: Bounded[str, None] = Bounded()
         self._cut: Bounded[str, None] = Bounded()
-
-    def table(self) -> dict[type, Callable[[Any], list[Event]]]:
-        return {
-            wire.ResponseCreated: self.created,
-            wire.ResponseOutputItemAdded: self.item_added,
-            wire.ResponseOutputItemDone: self.item_done,
-            wire.ResponseContentPartAdded: _silent,
-            wire.ResponseContentPartDone: self.part_done,
-            wire.ResponseOutputAudioDelta: self.audio_delta,
-            wire.ResponseAudioDelta: self.audio_delta,
-            wire.ResponseOutputAudioDone: self.audio_done,
-            wire.ResponseAudioDone: self.audio_done,
-            wire.ResponseOutputTextDelta: self.text_delta,
-            wire.ResponseTextDelta: self.text_delta,
-            wire.ResponseOutputAudioTranscriptDelta: self.text_delta,
-            wire.ResponseAudioTranscriptDelta: self.text_delta,
-            wire.ResponseOutputTextDone: self.text_done,
-            wire.ResponseTextDone: self.text_done,
-            wire.ResponseOutputAudioTranscriptDone: self.transcript_done,
-            wire.ResponseAudioTranscriptDone: self.transcript_done,
-            wire.ResponseFunctionCallArgumentsDelta: _silent,
-            wire.ResponseFunctionCallArgumentsDone: self.arguments_done,
-        }
 
     # --- what the application asks and does
 
@@ -391,8 +388,3 @@ class Replies:
 
     def _format(self, response: JSON | None) -> AudioFormat:
         return audio_format(response or {}, "output") or self.format
-
-
-def _silent(event: ServerEvent) -> list[Event]:
-    """An event that says nothing another one does not say better."""
-    return []

@@ -96,7 +96,10 @@ _FLAT_CONTENT = {ga: flat for flat, ga in _CONTENT.items()}
 
 def _copy(value: Any) -> Any:
     """JSON values, with mappings and lists of their own."""
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind is str or kind is int or kind is bool:
+        return value  # most of them, and a look at their abstract classes is dear
+    if kind is dict or isinstance(value, Mapping):
         return {key: _copy(inner) for key, inner in value.items()}
     return [_copy(inner) for inner in value] if isinstance(value, list | tuple) else value
 

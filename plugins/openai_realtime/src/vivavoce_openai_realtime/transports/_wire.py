@@ -18,6 +18,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -43,6 +44,7 @@ logger = logging.getLogger("vivavoce.websocket")
 _HIGH_WATER = 64 * 1024
 # What the kernel may hold beside it. Below that, filling a socket as fast as it goes costs visibly more CPU.
 _MOST_UNSENT = 1024 * 1024
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 _LINGER = 2.0
 _LONGEST_REASON = 123  # RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code
 _TEXT = Opcode.TEXT
@@ -75,10 +77,10 @@ class _Room:
 
 def _limit_unsent(transport: asyncio.BaseTransport) -> None:
     """Keep what the peer does not read out of the kernel, which may take megabytes: a minute of speech, gone stale."""
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
     sock = transport.get_extra_info("socket")
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, _MOST_UNSENT)
+    if _NOTSENT_LOWAT is not None and sock is not None:
+        with suppress(OSError):  # no TCP
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MOST_UNSENT)
 
 
 def _ignore(data: bytes | bytearray) -> None:
