@@ -155,13 +155,15 @@ def build_config(
                 f"unknown key {key!r} for provider {provider!r}: {hint}", option=key, provider=provider
             )
     unused = tuple(key for key, value in values.items() if key not in takes and value is not None)
-    common = CommonConfig(
-        **{key: value for key, value in values.items() if key in COMMON_KEYS and value is not None}
-    )
-    if common.api_key is not None:
-        remember_secret(common.api_key)
-    if config_class is None or config_class is CommonConfig:
-        return common, unused
+    if isinstance(values.get("api_key"), str):
+        remember_secret(values["api_key"])
+    if not (isinstance(config_class, type) and issubclass(config_class, CommonConfig)):
+        # A class of another family may look at the common keys in a way of its own, or not at all.
+        common = CommonConfig(
+            **{key: value for key, value in values.items() if key in COMMON_KEYS and value is not None}
+        )
+        if config_class is None:
+            return common, unused
     try:
         return config_class(
             **{

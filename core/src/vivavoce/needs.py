@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 __all__ = ["HOOK_OF", "supported"]
 
@@ -30,10 +32,13 @@ HOOK_OF = {"add_tools": "update_config", "add_instructions": "update_config"}
 _HOOKLESS = frozenset({"interrupt", "get_listener", "get_speakers"})
 
 
-def supported(capabilities: frozenset[str], implements: Callable[[str], bool]) -> dict[str, bool]:
-    """Method -> whether a provider with these capabilities and hooks can do it."""
-    return {
-        method: bool(needs & capabilities)
-        and (method in _HOOKLESS or implements(HOOK_OF.get(method, method)))
-        for method, needs in _NEEDS.items()
-    }
+@lru_cache(maxsize=256)
+def supported(capabilities: frozenset[str], hooks: frozenset[str]) -> Mapping[str, bool]:
+    """Method -> whether a provider with these capabilities can do it, given the hooks that somebody implements."""
+    return MappingProxyType(
+        {
+            method: bool(needs & capabilities)
+            and (method in _HOOKLESS or HOOK_OF.get(method, method) in hooks)
+            for method, needs in _NEEDS.items()
+        }
+    )

@@ -117,7 +117,15 @@ class _Plan(msgspec.Struct, frozen=True):
 
 
 Wrapper = Generator[None, Any, Any]
-_Orders = Mapping[str, _Order]
+
+
+class _Orders(msgspec.Struct, frozen=True):
+    """The order of every hook, and the hooks that a plugin other than null implements."""
+
+    of: Mapping[str, _Order]
+    answered: frozenset[str]
+
+
 _known: OrderedDict[tuple[object, ...], _Orders] = OrderedDict()
 _KNOWN = 256
 
@@ -134,11 +142,13 @@ class Relay:
         self._plugins = [null, *(plugin for _, plugin in plugins if plugin is not null)]
         self._orders = _orders([("null", null), *((label, p) for label, p in plugins if p is not null)])
         self._plans: dict[str, _Plan] = {}
+        self.hooks = self._orders.answered
+        """The hooks that a plugin other than null implements."""
 
     def _plan(self, name: str) -> _Plan:
         plan = self._plans.get(name)
         if plan is None:
-            order = self._orders[name]
+            order = self._orders.of[name]
             real = [spot for spot in order.steps if spot.plugin]
             plan = self._plans[name] = _Plan(
                 wrappers=tuple(map(self._bound, order.wrappers)),
@@ -153,7 +163,7 @@ class Relay:
 
     def implements(self, name: str) -> bool:
         """Whether a plugin other than null implements this hook."""
-        return any(spot.plugin for spot in self._orders[name].steps)
+        return name in self.hooks
 
     def plain(self, name: str, *args: Any) -> None:
         """Call a hook that is never awaited (`attach`, `on`, `off`)."""
@@ -175,7 +185,7 @@ class Relay:
 
     def ask_null(self, name: str, *args: Any) -> None:
         """Ask the null provider alone: the provider of this voice has no capability for the call."""
-        for spot in self._orders[name].steps:
+        for spot in self._orders.of[name].steps:
             if not spot.plugin:
                 self._bound(spot).call(args)
 
@@ -219,7 +229,9 @@ def _register(plugins: Sequence[tuple[str, object]]) -> _Orders:
             raise ProviderLoadError(f"plugin {label!r} cannot be used: {bad}") from bad
     manager.check_pending()
     places = {id(plugin): number for number, (_, plugin) in enumerate(plugins)}
-    return {name: _order(name, getattr(manager.hook, name).get_hookimpls(), places) for name in HOOKS}
+    orders = {name: _order(name, getattr(manager.hook, name).get_hookimpls(), places) for name in HOOKS}
+    answered = frozenset(name for name, order in orders.items() if any(spot.plugin for spot in order.steps))
+    return _Orders(orders, answered)
 
 
 def _order(name: str, impls: Sequence[pluggy.HookImpl], places: Mapping[int, int]) -> _Order:

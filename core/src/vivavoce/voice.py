@@ -76,7 +76,7 @@ class Voice(Listening):
                 output_format=parts.output_format,
             ),
         )
-        self._supports = supported(parts.capabilities, parts.relay.implements)
+        self._supports = supported(parts.capabilities, parts.relay.hooks)
         for key in unused:
             requests.logger.warning(
                 "provider %r cannot use the config key %r: it has no effect", parts.name, key

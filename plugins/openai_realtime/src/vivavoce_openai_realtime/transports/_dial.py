@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import itertools
 import os
 import socket
@@ -35,6 +34,7 @@ _Address = tuple[int, int, int, str, Any]
 _ATTEMPT_DELAY = 0.25
 _PROXIES = ("http_proxy", "https_proxy", "socks_proxy", "all_proxy", "ws_proxy", "wss_proxy")
 _LONGEST_ANSWER = 16 * 1024
+_DIGITS = frozenset("0123456789.")
 
 
 def find_proxy(uri: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
@@ -112,9 +112,7 @@ async def _connect(
     server_hostname: str | None,
 ) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
+    if not (":" in host or _DIGITS.issuperset(host)):  # a name, which may stand for several addresses
         # create_connection takes the socket over before its first await, so it closes it, whatever comes.
         sock = await _race(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         transport, _ = await loop.create_connection(

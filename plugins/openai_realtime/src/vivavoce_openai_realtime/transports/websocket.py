@@ -76,7 +76,6 @@ async def open_websocket(
         write_deadline=write_deadline,
     )
     uri = _parse_url(url)
-    target = build_host(uri.host, uri.port, uri.secure)
     try:
         through = find_proxy(uri, proxy)
         protocol = ClientProtocol(
@@ -101,7 +100,7 @@ async def open_websocket(
     except VoiceError:
         raise
     except (OSError, WebSocketException) as exc:
-        raise map_exception(exc, target=target) from exc
+        raise map_exception(exc, target=build_host(uri.host, uri.port, uri.secure)) from exc
     return wire
 
 
