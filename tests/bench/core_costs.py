@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import subprocess
 import sys
@@ -50,15 +51,22 @@ class Wrapper:
 
 
 def import_cost(statement: str, rounds: int = 7) -> float:
-    """CPU seconds of a fresh interpreter that runs `statement`, less those of one that does nothing."""
+    """CPU seconds of a fresh interpreter that runs `statement`, less those of one that does nothing.
 
-    def once(code: str) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    With bytecode, as an installed package has it, also where the environment forbids to write it.
+    """
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = bytecode
 
-    return min(once(statement) for _ in range(rounds)) - min(once("pass") for _ in range(rounds))
+        def once(code: str) -> float:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        once(statement)
+        return min(once(statement) for _ in range(rounds)) - min(once("pass") for _ in range(rounds))
 
 
 def listing_cost(count: int = 100) -> float:
