@@ -23,7 +23,7 @@ test: ## every test (longer runs are soak, fuzz and mutants)
 	$(setup) test
 	@if [ -f scripts/real_speech.py ]; then $(RUN) scripts/real_speech.py --fetch \
 		|| echo "test: no recorded speech could be fetched, so tests on real speech will be skipped"; fi
-	@$(RUN) scripts/sound_server.py
+	@$(RUN) scripts/system_packages.py
 	@$(RUN) -m pytest $(ARGS)
 
 test-clients: ## one conversation with each independent client of the Realtime protocol, against the gateway
@@ -55,7 +55,7 @@ dist: ## all wheels in dist/, checked, and installed together in an empty enviro
 
 soak: ## long runs: hours of conversation, memory and descriptors
 	$(setup) test
-	@$(RUN) scripts/sound_server.py
+	@$(RUN) scripts/system_packages.py
 	@$(RUN) -m pytest -m soak --timeout=0 $(ARGS)
 
 fuzz: ## many more generated inputs than `make test` tries

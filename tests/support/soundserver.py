@@ -1,6 +1,6 @@
 """Sound without a sound card: a PulseAudio daemon of our own, with a speaker and a microphone that exist only in it.
 
-Debian: pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 (`python scripts/sound_server.py` installs them).
+Debian: pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 (`python scripts/system_packages.py` installs them).
 What is played on its speaker can be recorded at the monitor; what is played into `mic_in` comes out of the microphone.
 """
 
@@ -35,7 +35,7 @@ def missing() -> str | None:
     lacking += [] if any(plugins) else ["libasound2-plugins"]
     if not lacking:
         return None
-    return f"no virtual sound devices: {', '.join(lacking)} missing (as root: python scripts/sound_server.py)"
+    return f"no virtual sound devices: {', '.join(lacking)} missing (as root: python scripts/system_packages.py)"
 
 
 class SoundServer:
