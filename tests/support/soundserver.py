@@ -35,7 +35,9 @@ def missing() -> str | None:
     lacking += [] if any(plugins) else ["libasound2-plugins"]
     if not lacking:
         return None
-    return f"no virtual sound devices: {', '.join(lacking)} missing (as root: python scripts/system_packages.py)"
+    return (
+        f"no virtual sound devices: {', '.join(lacking)} missing (as root: python scripts/system_packages.py)"
+    )
 
 
 class SoundServer:

@@ -198,3 +198,38 @@ def test_bad_use_sends_nothing(item: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         protocol.send_item(item)
     assert (protocol.data_to_send(), protocol.pending) == ([], ())
+
+
+SPEECH = {"turn_detection": {"type": "server_vad", "create_response": True}}
+
+
+@pytest.mark.parametrize("session", [{"audio": {"input": SPEECH}}, SPEECH], ids=["nested", "flat"])
+def test_reply_to_a_turn_overtakes_one_that_was_asked_for(session: dict[str, Any]) -> None:
+    """When the service ends a turn, the next unmarked reply is its own: what was asked for before comes after it."""
+    protocol = ClientProtocol()
+    tell(protocol, "session.created", session=session)
+    request = protocol.send_response()
+    tell(protocol, "input_audio_buffer.committed", item_id="turn")
+    assert created(protocol, "its own").request_id is None
+    assert protocol.pending == (request,)
+    tell(protocol, "response.done", response={"id": "its own", "conversation_id": "c", "status": "completed"})
+    assert created(protocol, "ours").request_id == request
+
+
+@pytest.mark.parametrize("detection", [None, {"type": "server_vad", "create_response": False}, {"type": "x"}])
+def test_reply_is_ours_where_the_service_answers_no_turns(detection: Any) -> None:
+    """A service that does not say that it replies by itself owes no reply of its own."""
+    protocol = ClientProtocol()
+    tell(protocol, "session.created", session={"audio": {"input": {"turn_detection": detection}}})
+    request = protocol.send_response()
+    tell(protocol, "input_audio_buffer.committed", item_id="turn")
+    assert created(protocol, "r").request_id == request
+
+
+def test_reply_asked_for_after_the_turn_is_ours() -> None:
+    """What is asked for once the turn has ended is not held to be overtaken by it."""
+    protocol = ClientProtocol()
+    tell(protocol, "session.created", session=SPEECH)
+    tell(protocol, "input_audio_buffer.committed", item_id="turn")
+    request = protocol.send_response()
+    assert created(protocol, "r").request_id == request

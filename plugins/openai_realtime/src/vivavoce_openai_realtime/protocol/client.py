@@ -59,6 +59,7 @@ from .values import (
     Item,
     Response,
     Session,
+    answers_turns,
     audio_format,
     error_detail,
     given,
@@ -358,6 +359,7 @@ class ClientProtocol:
         self.session = session
         self.input_format = audio_format(session, "input") or self.input_format
         self._replies.format = audio_format(session, "output") or self._replies.format
+        self._requests.answers_turns = answers_turns(session)
 
     def _response_done(self, event: response.ResponseDone) -> Sequence[Event]:
         events = self._replies.done(event)

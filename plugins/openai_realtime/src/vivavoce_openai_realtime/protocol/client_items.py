@@ -150,6 +150,8 @@ class Items:
     def committed(self, event: wire.InputAudioBufferCommitted) -> Sequence[Event]:
         self._heard[event.item_id] = None
         request = self._requests.take("input_audio_buffer.commit")
+        if request is None:
+            self._requests.turn_ended()
         return (Committed(_id(request), event.item_id, given(event.previous_item_id)),)
 
     def cleared(self, event: wire.InputAudioBufferCleared) -> Sequence[Event]:

@@ -70,6 +70,9 @@ class Requests:
     def __init__(self) -> None:
         self._pending: dict[str, Pending] = {}
         self._tags_seen = False
+        self._overtaken: frozenset[str] = frozenset()
+        self.answers_turns = False
+        """The service says that it begins a reply by itself at the end of a turn."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -86,6 +89,14 @@ class Requests:
     def asked_for_reply(self) -> bool:
         """Whether a reply of the default conversation was asked for and has not begun."""
         return any(r.type == "response.create" and not r.out_of_band for r in self._pending.values())
+
+    def turn_ended(self) -> None:
+        """The service ended a turn by itself: its own reply comes before those that were asked for until now."""
+        if self.answers_turns:
+            asked = (
+                r.id for r in self._pending.values() if r.type == "response.create" and not r.out_of_band
+            )
+            self._overtaken = frozenset(asked)
 
     def forget(self, request_id: str) -> None:
         self._pending.pop(request_id, None)
@@ -114,6 +125,9 @@ class Requests:
             )
         if self._tags_seen:
             return None  # the service began it by itself, at the end of speech
+        if self._overtaken & self._pending.keys() and not out_of_band:
+            self._overtaken = frozenset()
+            return None  # the same, of a service that has not shown yet whether it keeps marks
         kind = self._take(lambda r: r.type == "response.create" and r.out_of_band == out_of_band)
         # Not every service says which conversation a reply is in.
         return kind or self.take("response.create")

@@ -280,6 +280,14 @@ def audio_format(source: Mapping[str, Any], side: str) -> AudioFormat | None:
     return view(AudioFormat, value) if isinstance(value, Mapping) else None
 
 
+def answers_turns(session: Mapping[str, Any]) -> bool:
+    """Whether a session says that the service replies to each end of speech by itself, nested (GA) or flat (beta)."""
+    audio = session.get("audio")
+    half = audio.get("input") if isinstance(audio, Mapping) else None
+    detection = half.get("turn_detection") if isinstance(half, Mapping) else session.get("turn_detection")
+    return isinstance(detection, Mapping) and detection.get("create_response") is True
+
+
 def given(value: T | Unset | None) -> T | None:
     """The value, or `None` where the field is absent."""
     return None if isinstance(value, UnsetType) else value
