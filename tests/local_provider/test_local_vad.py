@@ -89,6 +89,17 @@ def test_how_audio_is_cut_does_not_matter(said: list[float], cuts: list[int]) ->
     assert kinds == [SpeechBegan, SpeechEnded] * (len(kinds) // 2) + [SpeechBegan] * (len(kinds) % 2)
 
 
+def test_a_long_pause_is_held_until_speech_goes_on() -> None:
+    """Of a pause the first six frames are audio at once; the rest comes with the next speech, or never."""
+    ear, pause = activity(), [0.01] * 10
+    began, *within = ear.feed(frames(1, 1, *pause))
+    assert isinstance(began, SpeechBegan)
+    assert within == [SpeechAudio(frames(0.01))] * 6
+    assert ear.feed(frames(1, 0.9)) == [SpeechAudio(frames(*pause[6:], 1)), SpeechAudio(frames(0.9))]
+    assert ear.feed(frames(*[0] * 16)) == [*[SpeechAudio(frames(0))] * 6, SpeechEnded(14 * FRAME_MS)]
+    assert ear.feed(frames(1, 1)) == [SpeechBegan(30 * FRAME_MS, frames(1, 1))]
+
+
 def test_someone_else_may_end_speech() -> None:
     """The end of a turn by hand gives the audio that was held back, and ends speech."""
     ear = activity()

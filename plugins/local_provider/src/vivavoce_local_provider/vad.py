@@ -35,6 +35,9 @@ _ONSET_FRAMES = 2
 """Frames in a row that must sound like speech: a single one is a click."""
 _HYSTERESIS = 0.15
 """Speech goes on down to this much below the threshold, as in Silero's own iterator."""
+_TAIL_FRAMES = 6
+"""Of a pause this much is speech audio at once (192 ms); the rest when speech goes on. So whoever recognises it has
+caught up by the end of the turn, and does not begin its last words with decoding silence."""
 
 Detector = Callable[[bytes], float]
 """The probability (0 to 1) that a frame of `FRAME_BYTES` is speech. It may remember the frames before."""
@@ -48,7 +51,7 @@ class SpeechBegan(msgspec.Struct, frozen=True, gc=False):
 
 
 class SpeechAudio(msgspec.Struct, frozen=True, gc=False):
-    """More of the speech that began, pauses and final silence included."""
+    """More of the speech that began, pauses included, and the beginning of the final silence."""
 
     audio: bytes
 
@@ -109,6 +112,7 @@ class VoiceActivity:
         self._onset = 0
         self._quiet = 0
         self._before: deque[bytes] = deque()
+        self._held: list[bytes] = []  # the pause since its first frames
         self.speaking = False
 
     @property
@@ -136,7 +140,8 @@ class VoiceActivity:
         if not self.speaking:
             return []
         self.speaking, self._onset = False, 0
-        rest, self._rest = self._rest, b""
+        rest, self._rest = b"".join((*self._held, self._rest)), b""
+        self._held.clear()
         return [SpeechAudio(rest), SpeechEnded(self.now_ms - self._quiet * FRAME_MS)]
 
     def release(self) -> None:
@@ -158,7 +163,13 @@ class VoiceActivity:
 
     def _within(self, frame: bytes, probability: float) -> list[Found]:
         self._quiet = self._quiet + 1 if probability < self.settings.threshold - _HYSTERESIS else 0
-        if self._quiet * FRAME_MS < self.settings.silence_ms:
-            return [SpeechAudio(frame)]
-        self.speaking, self._onset = False, 0
-        return [SpeechAudio(frame), SpeechEnded(self.now_ms - self._quiet * FRAME_MS)]
+        if self._quiet * FRAME_MS >= self.settings.silence_ms:
+            self.speaking, self._onset = False, 0
+            self._held.clear()
+            return [SpeechEnded(self.now_ms - self._quiet * FRAME_MS)]
+        self._held.append(frame)
+        if self._quiet > _TAIL_FRAMES:
+            return []
+        audio = b"".join(self._held)
+        self._held.clear()
+        return [SpeechAudio(audio)]
