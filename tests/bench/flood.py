@@ -19,6 +19,7 @@ import msgspec
 import pybase64
 from websockets.client import ClientProtocol
 from websockets.frames import Opcode
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
@@ -64,30 +65,51 @@ class Server(asyncio.Protocol):
         self.flush()
 
     def take(self, data: bytes) -> None:
-        if b"input_audio_buffer.append" in data[:60]:
-            self.appended += 1
-            if self.appended == N:
+        message = msgspec.json.decode(data)
+        if message["type"] == "input_audio_buffer.append":
+            # In bytes, since some libraries join frames before they send them.
+            self.appended += len(pybase64.b64decode(message["audio"]))
+            if self.appended == N * len(PCM) and self.protocol.state is State.OPEN:
                 self.say({"type": "input_audio_buffer.cleared"})
             return
-        message = json.loads(data)
         if message["type"] == "session.update":
             self.say({"type": "session.updated", "session": {"id": "sess_1", "type": "realtime"}})
         elif message["type"] == "response.create":
-            self.task = asyncio.get_running_loop().create_task(self.reply())
+            asked = message.get("response") or {}
+            self.task = asyncio.get_running_loop().create_task(self.reply(asked.get("metadata")))
 
-    async def reply(self) -> None:
-        response = {"id": "resp_1", "status": "in_progress", "output": []}
+    async def reply(self, metadata: object) -> None:
+        """A reply as protocol §6 has it: some libraries give out audio only in that order."""
+        part = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
+        item = {
+            "id": "item_1",
+            "type": "message",
+            "role": "assistant",
+            "status": "in_progress",
+            "content": [],
+        }
+        response = {"id": "resp_1", "object": "realtime.response", "status": "in_progress", "output": []}
+        response["metadata"] = metadata
         self.say({"type": "response.created", "response": response})
+        self.say({"type": "response.output_item.added", **part, "item": item})
+        self.say({"type": "conversation.item.added", "item": item})
+        content = {"type": "audio", "transcript": ""}
+        self.say({"type": "response.content_part.added", **part, "part": content})
         for number in range(N):
             self.protocol.send_text(DELTA)
             if number % 50 == 49:
                 self.flush()
                 await self.resume.wait()
                 await asyncio.sleep(0)
-        self.say({"type": "response.done", "response": {**response, "status": "completed"}})
+        item = {**item, "status": "completed", "content": [{"type": "output_audio", "transcript": ""}]}
+        self.say({"type": "response.output_audio.done", **part})
+        self.say({"type": "response.content_part.done", **part, "part": content})
+        self.say({"type": "response.output_item.done", **part, "item": item})
+        done = {**response, "status": "completed", "output": [item]}
+        self.say({"type": "response.done", "response": done})
 
     def say(self, message: dict[str, Any]) -> None:
-        self.protocol.send_text(json.dumps(message).encode())
+        self.protocol.send_text(json.dumps({"event_id": "event_1", **message}).encode())
         self.flush()
 
     def flush(self) -> None:

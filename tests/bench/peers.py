@@ -1,60 +1,82 @@
-"""Other frameworks beside ours, on the same flood: openai-python, where it is installed (`pip install openai`)."""
+"""Other frameworks beside ours, on the same flood, in one run. Each is installed into an environment of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import flood
 
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "scripts"))
 
-async def openai_python(port: int, mode: str) -> float:
-    """The library as its documentation shows it: events as models, base64 in the user's hands."""
-    from openai import AsyncOpenAI
+import clients  # noqa: E402
 
-    client = AsyncOpenAI(api_key="not-a-real-key", websocket_base_url=f"ws://127.0.0.1:{port}/v1")
-    async with client.realtime.connect(model="bench") as connection:
-        async for event in connection:
-            if event.type == "session.created":
-                break
-        begun = time.process_time()
-        if mode == "receive":
-            await connection.response.create()
-            async for event in connection:
-                if event.type == "response.output_audio.delta":
-                    base64.b64decode(event.delta)
-                elif event.type == "response.done":
-                    break
-        else:
-            for _ in range(flood.N):
-                await connection.input_audio_buffer.append(audio=base64.b64encode(flood.PCM).decode())
-            async for event in connection:
-                if event.type == "input_audio_buffer.cleared":
-                    break
-        return (time.process_time() - begun) / flood.N
+__all__ = ["main"]
+
+PEERS = ("openai", "openai-agents", "livekit", "pipecat")
+ROUNDS = 2
+
+
+def environments() -> dict[str, str]:
+    """Peer -> its interpreter; those that cannot be installed are named and left out."""
+    clients.CACHE.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for client in clients.CLIENTS:
+        if client.name in PEERS:
+            try:
+                found[client.name] = clients.python_command(client)[0]
+            except (OSError, subprocess.CalledProcessError) as missing:
+                print(f"{client.name}: cannot be installed ({missing})", file=sys.stderr)
+    return found
+
+
+def measure(command: list[str]) -> float | str:
+    """CPU seconds an event, or why there is no number."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+    except subprocess.TimeoutExpired:
+        return "no result in 150 s"
+    try:
+        return float(done.stdout)
+    except ValueError:
+        return (done.stderr.strip().splitlines() or ["said nothing"])[-1][:120]
 
 
 def main() -> int:
-    try:
-        import openai  # noqa: F401
-    except ImportError:
-        print("peers: openai is not installed")
-        return 0
+    """Print a table: the best of several rounds, interleaved."""
+    pythons = environments()
     server = subprocess.Popen([sys.executable, flood.__file__, "serve"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    port = int(server.stdout.readline())
+    port = server.stdout.readline().strip()
+    print(f"\n{'20 ms of audio, CPU':28} {'receive':>22} {'send':>22}")
+    best: dict[tuple[str, str], float] = {}
+    problems: dict[tuple[str, str], str] = {}
     try:
-        for mode in ("receive", "send"):
-            print(
-                f"openai-python: {mode:37} {asyncio.run(openai_python(port, mode)) * 1e6:10.2f} µs",
-                flush=True,
-            )
+        for _ in range(ROUNDS):
+            for mode in ("receive", "send"):
+                for who in ("vivavoce", *pythons):
+                    ours = [sys.executable, flood.__file__, "ours", mode, port]
+                    peer = [pythons.get(who, ""), str(HERE / "peer_clients.py"), who, mode, port]
+                    seen = measure(ours if who == "vivavoce" else peer)
+                    if isinstance(seen, str):
+                        problems[who, mode] = seen
+                    else:
+                        best[who, mode] = min(seen, best.get((who, mode), 1e9))
     finally:
         server.terminate()
         server.wait(10)
+    for who in ("vivavoce", *pythons):
+        cells = [
+            f"{best[who, mode] * 1e6:8.2f} µs {best[who, mode] / best['vivavoce', mode]:6.1f} x"
+            if (who, mode) in best
+            else "-"
+            for mode in ("receive", "send")
+        ]
+        print(f"{who:28} {cells[0]:>22} {cells[1]:>22}")
+    for (who, mode), problem in problems.items():
+        print(f"{who}, {mode}: {problem}", file=sys.stderr)
     return 0
 
 
