@@ -63,6 +63,8 @@ class Host(Protocol):
 
     def lost(self, live: Live, cause: BaseException | None) -> None: ...
 
+    def hush(self) -> None: ...
+
     def tool_call(self, live: Live, call: ToolCallStart) -> None: ...
 
     def reply_done(self, live: Live, reply_id: str) -> None: ...
@@ -225,6 +227,7 @@ class Live:
         self.speech = True
         self._emit("speech.started", event)
         if self.session.server_interrupts:
+            self._host.hush()
             for interruption in self.interrupt(cancel=False):
                 self._host.spawn(self._host.cut(self, interruption))
 

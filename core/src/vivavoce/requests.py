@@ -110,15 +110,14 @@ async def send_text(runtime: Runtime, live: Live, text: str, role: Role) -> None
 
 
 async def interrupt(
-    runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None
+    runtime: Runtime, lives: Iterable[Live | None], item_id: str | None, played_ms: float | None
 ) -> None:
     """Silence at once, everywhere; then tell the service."""
     for stream in runtime.speaking():
         stream._stop("interrupted")
-    if live is None:
-        return
-    for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
-        await runtime.cut(live, interruption)
+    for live in dict.fromkeys(live for live in lives if live is not None):
+        for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
+            await runtime.cut(live, interruption)
 
 
 async def speak(

@@ -85,6 +85,7 @@ class Restorer:
     def lost(self, live: Live, cause: BaseException | None) -> None:
         """The provider of an open session says that its connection is gone."""
         self._runtime.port = None
+        self._runtime.heard = live
         self.held.limit = self._runtime.input_format.bytes_for(HELD_MS)
         unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
         error = partial(failures.lost, self._runtime.provider, cause, live.session.id)

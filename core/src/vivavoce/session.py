@@ -75,6 +75,7 @@ class Runtime:
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
         self.template = template
+        self.heard: Live | None = None  # the session before, of which something may still be playing
         self._aside: Live | None = None
         self.tools: ToolLoop | None = None
         self._generation = 0
@@ -172,6 +173,11 @@ class Runtime:
                 live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
 
     def healthy(self) -> None:
+    def hush(self) -> None:
+        """The user speaks: what is still playing of the session before falls silent, too."""
+        if self.heard is not None:
+            self.heard.interrupt(cancel=False)
+
         """The service has answered: an outage is over."""
         self.restorer.backoff.healthy()
 
@@ -321,7 +327,7 @@ class Runtime:
             for one in (live, self._aside):
                 if one is not None and self.relay.implements("close"):
                     await self.close_hook(one, "closed")
-            self._aside = None
+            self._aside = self.heard = None
             self.restorer.held.forget()
             self.restorer.stop_timers()
             self.inflow.reset()

@@ -216,9 +216,9 @@ class AudioStream:
         return False
 
     def _end(self, reason: EndReason) -> None:
-        """End the stream. An interruption also ends what is complete but was not heard yet."""
+        """End the stream. An interruption also ends what has all arrived but was not heard yet."""
         early = reason in ("interrupted", "cancelled")
-        if self.end_reason is None or (early and self.end_reason == "completed"):
+        if self.end_reason is None or (early and self.end_reason in ("completed", "lost")):
             self.end_reason = reason
         if early:
             self._chunks.clear()

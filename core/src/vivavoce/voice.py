@@ -271,8 +271,13 @@ class Voice(Listening):
             return
         if played_ms is not None and not (isinstance(played_ms, (int, float)) and played_ms >= 0):
             raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
-        live = runtime.live if speaking else await self._live("interrupt")
-        await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
+        if item_id is not None and not isinstance(item_id, str):
+            raise ConfigError(f"item_id={item_id!r} is not the id of an item", option="item_id")
+        # While reconnecting there is no service to tell: what is still heard is silenced now.
+        there = speaking or runtime.state == "reconnecting"
+        live = runtime.live if there else await self._live("interrupt")
+        lives = (runtime.heard, live) if self._supports["interrupt"] else ()
+        await requests.interrupt(runtime, lives, item_id, played_ms)
 
     async def commit_input(self) -> None:
         """Manual turns: the user's turn ends here."""
