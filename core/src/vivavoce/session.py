@@ -82,6 +82,7 @@ class Runtime:
         self._opened_id: str | None = None  # of the newest session that was open
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
+        self._wanted = False  # some caller of connect() knows that it is open
         self._closing: asyncio.Task[None] | None = None
         self.ending: asyncio.Task[None] | None = None  # closes the provider's side of a lost session
         self.tasks = Tasks(self.tell)
@@ -211,6 +212,7 @@ class Runtime:
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
             async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
+            self._wanted = True
                 await self.ready("connect")
             return
         if self._attempt is None:
@@ -218,6 +220,7 @@ class Runtime:
             self.to("connecting")
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
+            self._wanted = False
             )
             await self._join(self._attempt, None)
         else:
@@ -227,13 +230,18 @@ class Runtime:
         self._joined += 1
         try:
             async with asyncio.timeout(timeout):
+            self._wanted = True
                 await asyncio.shield(attempt)
         except (TimeoutError, asyncio.CancelledError) as over:
             if isinstance(over, VoiceError):
                 raise
             if self._joined == 1 and not attempt.done():  # nobody else waits for it
                 attempt.cancel()
-                await finish(ended(attempt), CLOSE_DEADLINE * 2, "connect")
+                await finish(ended(attempt), CLOSE_DEADLINE * 4, "connect")
+            elif self._joined == 1 and self.state == "open" and not self._wanted:
+                await finish(
+                    self.close(), CLOSE_DEADLINE * 4, "connect"
+                )  # open in the very moment we gave up
             if timeout is None or isinstance(over, asyncio.CancelledError):
                 raise
             raise failures.connect_late(self.provider, timeout) from None
