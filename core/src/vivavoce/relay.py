@@ -19,6 +19,7 @@ import pluggy
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError
 from vivavoce.hookspecs import PROJECT, HookSpecs
+from vivavoce.tasks import patient
 
 __all__ = ["HOOKS", "Relay", "check_plugin"]
 
@@ -29,6 +30,8 @@ _MARK = f"{PROJECT}_impl"
 # Every plugin hears these, whatever the others return.
 _PLAIN = frozenset({"on", "off", "attach"})
 _BROADCAST = frozenset({"send", "close", "on", "off", "attach"})
+# One of these that does not heed its cancellation would hold up the voice for good; any other only its caller.
+_PATIENT = frozenset({"connect", "close", "update_config"})
 
 
 def check_plugin(plugin: object, label: str, *, provider: bool) -> None:
@@ -111,6 +114,10 @@ class _Step(msgspec.Struct, frozen=True):
 
 class _Plan(msgspec.Struct, frozen=True):
     wrappers: tuple[_Step, ...]
+    @property
+    def label(self) -> str:
+        return f"the hook {getattr(self.function, '__qualname__', self.function)}"
+
     steps: tuple[_Step, ...]
     broadcast: bool
     tolerant: bool
@@ -128,6 +135,7 @@ class _Orders(msgspec.Struct, frozen=True):
 
 _known: OrderedDict[tuple[object, ...], _Orders] = OrderedDict()
 _KNOWN = 256
+    patient: bool
 
 
 class Relay:
@@ -161,6 +169,7 @@ class Relay:
     def _bound(self, spot: _Spot) -> _Step:
         return _Step(getattr(self._plugins[spot.plugin], spot.method), spot.picks)
 
+                patient=name in _PATIENT,
     def implements(self, name: str) -> bool:
         """Whether a plugin other than null implements this hook."""
         return name in self.hooks
@@ -259,7 +268,7 @@ async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
     for step in plan.steps:
         result = step.call(args)
         if inspect.isawaitable(result):
-            result = await result
+            result = await (patient(result, step.label) if plan.patient else result)
         if result is not None and first is None:
             first = result
             if not plan.broadcast:
@@ -274,7 +283,7 @@ async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
         try:
             result = step.call(args)
             if inspect.isawaitable(result):
-                await result
+                await patient(result, step.label)
         except Exception as bad:
             failed = failed or bad
     if failed is not None:

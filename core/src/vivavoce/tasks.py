@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from vivavoce.errors import VoiceError
 from vivavoce.redaction import get_logger
 
-__all__ = ["Tasks", "ended", "finish"]
+__all__ = ["PATIENCE", "Tasks", "ended", "finish", "patient"]
 
 logger = get_logger("vivavoce.session")
+
+PATIENCE = 5.0
+"""Seconds that work has to end after it was cancelled; then it is left behind."""
 
 
 class Tasks:
@@ -69,6 +72,37 @@ class Tasks:
 async def ended(task: asyncio.Task[Any]) -> None:
     """Wait for the end of a task, however it ends."""
     await asyncio.wait({task})
+
+
+async def patient(work: Awaitable[Any], what: str) -> Any:
+    """The result of `work`. Cancelling this cancels it, too; what does not heed that is left behind, and logged."""
+
+    async def run() -> Any:
+        return await work
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(run(), name=f"vivavoce {what}")
+    until: float | None = None  # once we are cancelled
+    while not task.done():
+        try:
+            await asyncio.wait({task}, timeout=None if until is None else until - loop.time())
+        except asyncio.CancelledError:
+            until = until or loop.time() + PATIENCE
+            task.cancel()
+        if until is not None and loop.time() >= until and not task.done():
+            logger.error("%s goes on although it was cancelled: it is left behind", what)
+            task.add_done_callback(_unheard)
+            raise asyncio.CancelledError
+    if until is not None and (task.cancelled() or task.exception() is None):
+        raise asyncio.CancelledError
+    if task.cancelled():
+        raise RuntimeError(f"{what} cancelled itself")
+    return task.result()
+
+
+def _unheard(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("%s, which was left behind, failed", task.get_name(), exc_info=task.exception())
 
 
 async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:
