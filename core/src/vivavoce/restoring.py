@@ -165,8 +165,8 @@ class Restorer:
             self._runtime.input_bytes += len(audio)
             try:
                 result = port(audio)
-            except ConnectionLostError as gone:
-                self._runtime.inflow.not_sent(audio, gone)
+            except Exception as bad:
+                self._runtime.inflow.not_sent(audio, bad)
                 return
             if result is not None:
                 await self._runtime.inflow.wait_sent(result)

@@ -36,7 +36,7 @@ from vivavoce.memory import Memory
 from vivavoce.provider import Session
 from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.relay import Relay
-from vivavoce.requests import tool_loop
+from vivavoce.requests import request, tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
 from vivavoce.tasks import Tasks, ended, finish
@@ -173,12 +173,12 @@ class Runtime:
             else:
                 live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
 
-    def healthy(self) -> None:
     def hush(self) -> None:
         """The user speaks: what is still playing of the session before falls silent, too."""
         if self.heard is not None:
             self.heard.interrupt(cancel=False)
 
+    def healthy(self) -> None:
         """The service has answered: an outage is over."""
         self.restorer.backoff.healthy()
 
@@ -186,8 +186,7 @@ class Runtime:
         """Tell the service what was heard, if it can be told and still remembers."""
         if live.ended or not self.relay.implements("interrupt"):
             return
-        async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
-            await self.relay.call("interrupt", live.context, interruption)
+        await request(self, live, "interrupt", interruption)
 
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
         """The model calls a tool."""
@@ -212,16 +211,16 @@ class Runtime:
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
             async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
-            self._wanted = True
                 await self.ready("connect")
+            self._wanted = True
             return
         if self._attempt is None:
             self.restorer.begin(policy, options)
             self.to("connecting")
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
-            self._wanted = False
             )
+            self._wanted = False
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
@@ -230,8 +229,8 @@ class Runtime:
         self._joined += 1
         try:
             async with asyncio.timeout(timeout):
-            self._wanted = True
                 await asyncio.shield(attempt)
+            self._wanted = True
         except (TimeoutError, asyncio.CancelledError) as over:
             if isinstance(over, VoiceError):
                 raise
@@ -239,9 +238,8 @@ class Runtime:
                 attempt.cancel()
                 await finish(ended(attempt), CLOSE_DEADLINE * 4, "connect")
             elif self._joined == 1 and self.state == "open" and not self._wanted:
-                await finish(
-                    self.close(), CLOSE_DEADLINE * 4, "connect"
-                )  # open in the very moment we gave up
+                # It was open in the very moment we gave up.
+                await finish(self.close(), CLOSE_DEADLINE * 4, "connect")
             if timeout is None or isinstance(over, asyncio.CancelledError):
                 raise
             raise failures.connect_late(self.provider, timeout) from None
@@ -274,10 +272,12 @@ class Runtime:
         self._generation += 1
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
         self.tools = tool_loop(self, live)
+        problem = None
         try:
             async with live.calls.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
                 await self.relay.call("connect", live.context, options)
         except BaseException as failed:
+            problem = failures.typed(self.provider, failed)
             live.end("lost", self.closed_error)
             self.live = None
             try:
@@ -285,9 +285,8 @@ class Runtime:
             finally:
                 if self.state == "connecting":
                     self.to("closed" if self._closing is not None else "idle")
-            raise failures.typed(self.provider, failed) from (
-                None if isinstance(failed, VoiceError) else failed
-            )
+        if problem is not None:  # out here, so that nothing is chained but what is meant to be
+            raise problem
 
     def opened(self) -> None:
         """The connection is ready: audio may flow."""

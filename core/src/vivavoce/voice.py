@@ -227,8 +227,8 @@ class Voice(Listening):
                 runtime.input_bytes += size
                 try:
                     result = port(audio)
-                except ConnectionLostError as gone:
-                    runtime.inflow.not_sent(audio, gone)
+                except Exception as bad:
+                    runtime.inflow.not_sent(audio, bad)
                 else:
                     if result is not None:
                         await requests.sent(runtime, result)
