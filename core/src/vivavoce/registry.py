@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError, ProviderNotFoundError
 from vivavoce.provider import CAPABILITIES, SUPPORTED_API_LEVELS
@@ -44,6 +45,13 @@ logger = get_logger("vivavoce.registry")
 PROVIDERS = "vivavoce.providers"
 PLUGINS = "vivavoce.plugins"
 COMMANDS = "vivavoce.commands"
+_STATED = {
+    "config_class": "a class whose constructor takes the config keys",
+    "credentials": 'a mapping of config keys to variables, such as {"api_key": "MY_API_KEY"}',
+    "connect_options": "a set of names",
+    "input_format": "an AudioFormat",
+    "output_format": "an AudioFormat",
+}
 _HOW = {PROVIDERS: "provider", PLUGINS: "plugin", COMMANDS: "command"}
 
 
@@ -256,7 +264,25 @@ def check_provider(provider: object, origin: str) -> None:
         raise ProviderLoadError(
             f"{origin}: capabilities must be a frozenset of words among {', '.join(sorted(CAPABILITIES))}"
         )
+    _check_statements(provider, origin)
     check_plugin(provider, origin, provider=True)
+
+
+def _check_statements(provider: object, origin: str) -> None:
+    """Check what a provider may state beside that, each as far as it is there."""
+    formats = ("input_format", "output_format")
+    texts = getattr(provider, "credentials", None) or {}
+    options = getattr(provider, "connect_options", ())
+    wrong = {
+        "config_class": not callable(getattr(provider, "config_class", None) or dict),
+        "credentials": not (isinstance(texts, Mapping) and all(isinstance(v, str) for v in texts.values())),
+        "connect_options": isinstance(options, str)
+        or not isinstance(options, Iterable)
+        or not all(isinstance(option, str) for option in options),
+    } | {name: not isinstance(getattr(provider, name, PCM16_24K), AudioFormat) for name in formats}
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise ProviderLoadError(f"{origin}: {name} must be {_STATED[name]}")
 
 
 def capabilities_of(provider: object) -> frozenset[str]:

@@ -21,7 +21,7 @@ from vivavoce.errors import ProviderLoadError
 from vivavoce.hookspecs import PROJECT, HookSpecs
 from vivavoce.tasks import patient
 
-__all__ = ["HOOKS", "Relay", "check_plugin"]
+__all__ = ["HOOKS", "Relay", "check_plugin", "has_hooks"]
 
 HOOKS = tuple(
     name for name, member in vars(HookSpecs).items() if not name.startswith("_") and callable(member)
@@ -50,6 +50,12 @@ def check_plugin(plugin: object, label: str, *, provider: bool) -> None:
                     f"{label}: {owner.__name__}.{name} has the name of a hook but not its marker; put @vivavoce.hookimpl "
                     f"above `def {name}`{'; the override lost it' if lost else ''}"
                 )
+
+
+def has_hooks(plugin: object) -> bool:
+    """Whether a plugin (or its class) implements any hook."""
+    members = (inspect.getattr_static(plugin, name, None) for name in dir(plugin))
+    return any(hasattr(getattr(member, "__func__", member), _MARK) for member in members)
 
 
 def _check_hook(label: str, owner: type, name: str, function: Any, options: Any) -> None:
@@ -108,19 +114,20 @@ class _Step(msgspec.Struct, frozen=True):
     function: Callable[..., Any]
     picks: tuple[int, ...] | None
 
+    @property
+    def label(self) -> str:
+        return f"the hook {getattr(self.function, '__qualname__', self.function)}"
+
     def call(self, args: tuple[Any, ...]) -> Any:
         return self.function(*args) if self.picks is None else self.function(*(args[i] for i in self.picks))
 
 
 class _Plan(msgspec.Struct, frozen=True):
     wrappers: tuple[_Step, ...]
-    @property
-    def label(self) -> str:
-        return f"the hook {getattr(self.function, '__qualname__', self.function)}"
-
     steps: tuple[_Step, ...]
     broadcast: bool
     tolerant: bool
+    patient: bool
 
 
 Wrapper = Generator[None, Any, Any]
@@ -135,7 +142,6 @@ class _Orders(msgspec.Struct, frozen=True):
 
 _known: OrderedDict[tuple[object, ...], _Orders] = OrderedDict()
 _KNOWN = 256
-    patient: bool
 
 
 class Relay:
@@ -163,13 +169,13 @@ class Relay:
                 steps=tuple(map(self._bound, real or order.steps)),
                 broadcast=name in _BROADCAST,
                 tolerant=name == "close",
+                patient=name in _PATIENT,
             )
         return plan
 
     def _bound(self, spot: _Spot) -> _Step:
         return _Step(getattr(self._plugins[spot.plugin], spot.method), spot.picks)
 
-                patient=name in _PATIENT,
     def implements(self, name: str) -> bool:
         """Whether a plugin other than null implements this hook."""
         return name in self.hooks

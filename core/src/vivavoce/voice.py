@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from vivavoce import requests
 from vivavoce.audio import AudioFormat
-from vivavoce.config import build_config, deep_merge, load_mapping, nearest
-from vivavoce.errors import ConfigError, ConnectionLostError, UnsupportedError
+from vivavoce.config import build_config, load_mapping, nearest
+from vivavoce.errors import ConfigError, ProviderLoadError, UnsupportedError, VoiceError
 from vivavoce.events import Role, Usage
 from vivavoce.inputs import as_policy, as_seconds, as_text
 from vivavoce.items import Item, as_items
@@ -61,6 +61,7 @@ class Voice(Listening):
             config_class=parts.config_class,
             has_capabilities=bool(parts.capabilities),
         )
+        wanted, before = Wanted.of(built), as_items(history)
         claim(provider)
         self._strict = strict
         self._connect_options = parts.connect_options
@@ -68,10 +69,10 @@ class Voice(Listening):
         self._runtime = Runtime(
             parts.relay,
             capabilities=parts.capabilities,
-            wanted=Wanted.of(built),
+            wanted=wanted,
             template=Session(
                 provider=parts.name,
-                history=as_items(history),
+                history=before,
                 input_format=parts.input_format,
                 output_format=parts.output_format,
             ),
@@ -81,7 +82,14 @@ class Voice(Listening):
             requests.logger.warning(
                 "provider %r cannot use the config key %r: it has no effect", parts.name, key
             )
-        parts.relay.plain("attach", self)
+        try:
+            parts.relay.plain("attach", self)
+        except Exception as bad:
+            release(parts.provider)
+            if isinstance(bad, VoiceError):
+                raise
+            text = f"attach() of a plugin raised {type(bad).__name__}: {bad}"
+            raise ProviderLoadError(text, provider=parts.name) from bad
 
     @classmethod
     def from_config(cls, source: Mapping[str, Any] | str | os.PathLike[str]) -> Self:
