@@ -14,7 +14,7 @@ from vivavoce.audio import AudioFormat
 from vivavoce.config import build_config, load_mapping, nearest
 from vivavoce.errors import ConfigError, ProviderLoadError, UnsupportedError, VoiceError
 from vivavoce.events import Role, Usage
-from vivavoce.inputs import as_policy, as_seconds, as_text
+from vivavoce.inputs import as_changes, as_policy, as_seconds, as_text, check_answer, check_text
 from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.listening import Listening
@@ -251,8 +251,7 @@ class Voice(Listening):
         """Add a text message to the conversation. It asks for no reply: see `answer`."""
         if self._unsupported("send_text", text, role):
             return
-        if not isinstance(text, str):
-            raise ConfigError(f"send_text() takes a str, not {type(text).__name__}", option="text")
+        check_text("send_text", "text", text)
         if role not in ("user", "assistant", "system"):
             raise ConfigError(f"role={role!r}: 'user', 'assistant' or 'system'", option="role")
         await requests.send_text(self._runtime, await self._live("send_text"), text, role)
@@ -266,8 +265,7 @@ class Voice(Listening):
         """
         if self._unsupported("answer", options):
             return Response.empty(self.output_format)
-        if "tools" in options:
-            options["tools"] = as_tools(options["tools"])
+        check_answer(options)
         return await requests.ask(self._runtime, await self._live("answer"), options)
 
     async def interrupt(self, *, item_id: str | None = None, played_ms: float | None = None) -> None:
@@ -306,6 +304,7 @@ class Voice(Listening):
             stream = AudioStream("", self.output_format)
             stream._end("completed")
             return stream
+        check_text("speak", "speaker", speaker, or_none=True)
         options["speaker"] = speaker if speaker is not None else runtime.wanted.speaker
         return await requests.speak(runtime, runtime.aside(), as_text(text), options)
 
@@ -352,6 +351,7 @@ class Voice(Listening):
     async def add_instructions(self, text: str) -> None:
         """Set the instructions of the session. Resolves when acknowledged."""
         if not self._unsupported("add_instructions", {"instructions": text}):
+            check_text("add_instructions", "text", text)
             await self._update({"instructions": text})
 
     async def update_config(self, **session: Any) -> None:
@@ -359,14 +359,7 @@ class Voice(Listening):
         settings, bare or under `session=`. Resolves when acknowledged; if refused, nothing changed."""
         if self._unsupported("update_config", {"session": session}):
             return
-        changes: dict[str, Any] = {
-            key: session.pop(key) for key in ("instructions", "speaker") if key in session
-        }
-        if "tools" in session:
-            changes["tools"] = as_tools(session.pop("tools"))
-        settings = deep_merge(session.pop("session", {}), session)
-        if settings:
-            changes["session"] = settings
+        changes = as_changes(session)
         if changes:
             await self._update(changes)
 
@@ -376,6 +369,7 @@ class Voice(Listening):
     async def send_event(self, type: str, **fields: Any) -> None:
         """Send the provider's own message, untouched."""
         if not self._unsupported("send_event", type, fields):
+            check_text("send_event", "type", type)
             live = await self._live("send_event")
             await requests.request(self._runtime, live, "send_event", type, fields)
 
