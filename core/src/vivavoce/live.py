@@ -358,8 +358,7 @@ class Live:
         return interruptions
 
     def _sounding(self, reply: Reply, *, asked: bool) -> bool:
-        """Whether an interruption is about this reply. User speech leaves a reply alone that has not begun to speak:
-        the service decides about it."""
+        """Whether an interruption is about this reply. One that has not begun to speak is left to the service by user speech."""
         if reply.running:
             return reply.spoken or asked
         return reply is self.replies.hearing or (reply.playback.taken and reply.spoken)

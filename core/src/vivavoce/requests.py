@@ -84,7 +84,8 @@ async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Respo
     async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer", REPLY_DEADLINE)), live.asking:
         await live.idle()
         await runtime.inflow.flush()
-        if live.session.manual_turns and runtime.input_bytes and "input" not in options:
+        manual = live.session.manual_turns and runtime.relay.implements("commit_input")
+        if manual and runtime.input_bytes and "input" not in options:
             await commit_input(runtime, live)
         return await _begin(runtime, live, options)
 

@@ -35,6 +35,14 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     assert f"vivavoce {command}" in capsys.readouterr().out
 
 
+def test_without_arguments_it_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """No command at all shows the help as it is, not as an error of one line."""
+    run([])
+    shown = capsys.readouterr()
+    assert "\nCommands:\n" in shown.out + shown.err
+    assert "vivavoce: Usage" not in shown.err
+
+
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names the version of vivavoce and of Python."""
     assert main(["--version"]) == 0
