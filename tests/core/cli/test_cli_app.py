@@ -37,7 +37,7 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
 
 def test_without_arguments_it_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """No command at all shows the help as it is, not as an error of one line."""
-    run([])
+    assert main([]) in (0, 2)
     shown = capsys.readouterr()
     assert "\nCommands:\n" in shown.out + shown.err
     assert "vivavoce: Usage" not in shown.err
