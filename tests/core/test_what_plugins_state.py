@@ -6,6 +6,7 @@ import logging
 
 import attrs
 import pytest
+from installed_site import PROVIDER, Site
 from vivavoce import Voice, hookimpl
 from vivavoce.errors import ConfigError, ProviderLoadError, VoiceError
 from vivavoce.testing import ScriptedProvider
@@ -159,3 +160,13 @@ def test_failed_attach_claims_nothing():
     with pytest.raises(ProviderLoadError):
         Voice(provider, plugins=[Broken()])
     assert Voice(provider).state == "idle"
+
+
+def test_object_behind_an_entry_point(site: Site):
+    """An entry point that gives an object, not a class, gives it to one voice at a time."""
+    source = PROVIDER.format(capabilities=("realtime",), credentials={})
+    site.install("ready", f"{source}\n\nready = Provider()\n", target="ready")
+    first = Voice("ready")
+    with pytest.raises(ConfigError, match="belongs to another voice"):
+        Voice("ready")
+    assert first.provider == "ready"

@@ -62,10 +62,8 @@ def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> 
     )
 
 
-def claim(provider: object | str | None) -> None:
-    """A ready provider object belongs to one voice: its state is that of one conversation. Raises `ConfigError`."""
-    if provider is None or isinstance(provider, (str, type)):
-        return
+def claim(provider: object) -> None:
+    """A provider object belongs to one voice: its state is that of one conversation. Raises `ConfigError`."""
     key = id(provider)
     if key in _claimed:
         raise ConfigError(

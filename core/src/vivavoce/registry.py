@@ -61,6 +61,11 @@ def normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).strip("-").lower()
 
 
+def _bare(name: str) -> str:
+    """A name without what does not matter in it, for those who leave it out."""
+    return normalize(name).replace("-", "")
+
+
 class Found(msgspec.Struct, frozen=True):
     """An entry point: what a plugin says of itself in its metadata."""
 
@@ -123,12 +128,13 @@ def forget() -> None:
 
 def _listed(variable: str) -> frozenset[str] | None:
     value = os.environ.get(variable)
-    names = frozenset(normalize(name) for name in (value or "").split(",") if name.strip())
+    names = frozenset(_bare(name) for name in (value or "").split(",") if name.strip())
     return names or None
 
 
 def _refusal(name: str) -> str | None:
     """Why the environment forbids a plugin, or `None`. The null provider is never forbidden."""
+    name = _bare(name)
     if name == "null":
         return None
     allowed, denied = _listed("VIVAVOCE_PLUGINS"), _listed("VIVAVOCE_DISABLE_PLUGINS")
@@ -142,10 +148,12 @@ def _refusal(name: str) -> str | None:
 def find(name: str, group: str = PROVIDERS) -> Found:
     """The one entry with this name. Raises `ProviderNotFoundError`, or `ProviderLoadError` for a conflict."""
     wanted = normalize(name)
-    found = [entry for entry in entries(group) if normalize(entry.name) == wanted]
+    found = [entry for entry in entries(group) if normalize(entry.name) == wanted] or [
+        entry for entry in entries(group) if _bare(entry.name) == _bare(name)
+    ]
     if not found:
         raise ProviderNotFoundError(_missing(name, group))
-    refusal = _refusal(wanted)
+    refusal = _refusal(found[0].name)
     if refusal is not None:
         raise ProviderNotFoundError(f"{_HOW[group]} {name!r} is installed but not allowed: {refusal}")
     if len(found) > 1:

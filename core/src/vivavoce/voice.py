@@ -62,7 +62,7 @@ class Voice(Listening):
             has_capabilities=bool(parts.capabilities),
         )
         wanted, before = Wanted.of(built), as_items(history)
-        claim(provider)
+        claim(parts.provider)
         self._strict = strict
         self._connect_options = parts.connect_options
         self._provider = parts.provider
