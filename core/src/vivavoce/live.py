@@ -95,7 +95,7 @@ class Live:
         self.asking = asyncio.Lock()
         self.speech = False  # the user is speaking
         self.ended = False
-        self.closed = False  # its provider was told
+        self.ready = self.closed = False  # its provider has connected; was told that it is over
         self.stale_events = 0
         self.turns = TurnKeeper(self._deliver, host.numbers)
         self._current: Reply | None = None

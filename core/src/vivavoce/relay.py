@@ -19,7 +19,6 @@ import pluggy
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError
 from vivavoce.hookspecs import PROJECT, HookSpecs
-from vivavoce.tasks import patient
 
 __all__ = ["HOOKS", "Relay", "check_plugin", "has_hooks"]
 
@@ -30,8 +29,6 @@ _MARK = f"{PROJECT}_impl"
 # Every plugin hears these, whatever the others return.
 _PLAIN = frozenset({"on", "off", "attach"})
 _BROADCAST = frozenset({"send", "close", "on", "off", "attach"})
-# One of these that does not heed its cancellation would hold up the voice for good; any other only its caller.
-_PATIENT = frozenset({"connect", "close", "update_config"})
 
 
 def check_plugin(plugin: object, label: str, *, provider: bool) -> None:
@@ -114,10 +111,6 @@ class _Step(msgspec.Struct, frozen=True):
     function: Callable[..., Any]
     picks: tuple[int, ...] | None
 
-    @property
-    def label(self) -> str:
-        return f"the hook {getattr(self.function, '__qualname__', self.function)}"
-
     def call(self, args: tuple[Any, ...]) -> Any:
         return self.function(*args) if self.picks is None else self.function(*(args[i] for i in self.picks))
 
@@ -127,7 +120,6 @@ class _Plan(msgspec.Struct, frozen=True):
     steps: tuple[_Step, ...]
     broadcast: bool
     tolerant: bool
-    patient: bool
 
 
 Wrapper = Generator[None, Any, Any]
@@ -169,7 +161,6 @@ class Relay:
                 steps=tuple(map(self._bound, real or order.steps)),
                 broadcast=name in _BROADCAST,
                 tolerant=name == "close",
-                patient=name in _PATIENT,
             )
         return plan
 
@@ -274,7 +265,7 @@ async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
     for step in plan.steps:
         result = step.call(args)
         if inspect.isawaitable(result):
-            result = await (patient(result, step.label) if plan.patient else result)
+            result = await result
         if result is not None and first is None:
             first = result
             if not plan.broadcast:
@@ -289,7 +280,7 @@ async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
         try:
             result = step.call(args)
             if inspect.isawaitable(result):
-                await patient(result, step.label)
+                await result
         except Exception as bad:
             failed = failed or bad
     if failed is not None:

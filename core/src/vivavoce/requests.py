@@ -25,6 +25,7 @@ from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.redaction import get_logger
 from vivavoce.streams import AudioStream, Response
+from vivavoce.tasks import patient
 from vivavoce.toolloop import ToolLoop
 from vivavoce.tools import Tool
 
@@ -65,7 +66,9 @@ async def request(
     """Call a hook of the provider within the deadline. What it raises becomes an error of ours."""
     try:
         async with live.calls.guard(timeout, partial(runtime.late, hook)):
-            return await runtime.relay.call(hook, live.context, *args)
+            work = runtime.relay.call(hook, live.context, *args)
+            # This one would hold up every later change; any other hook that never ends, only its caller.
+            return await (patient(work, "update_config()") if hook == "update_config" else work)
     except Exception as failed:
         problem = failures.refused(runtime.provider, hook, failed, live.session.id)
     except asyncio.CancelledError:

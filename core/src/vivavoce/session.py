@@ -39,7 +39,7 @@ from vivavoce.relay import Relay
 from vivavoce.requests import request, tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
-from vivavoce.tasks import Tasks, ended, finish
+from vivavoce.tasks import Tasks, ended, finish, patient
 from vivavoce.toolloop import ToolLoop
 from vivavoce.wanted import Wanted
 
@@ -170,6 +170,8 @@ class Runtime:
         if live is self.live and not live.ended:
             if self.state == "open":
                 self.restorer.lost(live, cause)
+            elif live.ready:  # in the moment before it is open
+                asyncio.get_running_loop().call_soon(self.lost, live, cause)
             else:
                 live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
 
@@ -275,7 +277,7 @@ class Runtime:
         problem = None
         try:
             async with live.calls.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
-                await self.relay.call("connect", live.context, options)
+                await patient(self._dialled(live, options), f"connect() of provider {self.provider!r}")
         except BaseException as failed:
             problem = failures.typed(self.provider, failed)
             live.end("lost", self.closed_error)
@@ -287,6 +289,10 @@ class Runtime:
                     self.to("closed" if self._closing is not None else "idle")
         if problem is not None:  # out here, so that nothing is chained but what is meant to be
             raise problem
+
+    async def _dialled(self, live: Live, options: Mapping[str, Any]) -> None:
+        await self.relay.call("connect", live.context, options)
+        live.ready = True
 
     def opened(self) -> None:
         """The connection is ready: audio may flow."""

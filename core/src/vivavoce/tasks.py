@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import logging
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vivavoce.errors import VoiceError
@@ -74,14 +75,10 @@ async def ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
 
 
-async def patient(work: Awaitable[Any], what: str) -> Any:
+async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
     """The result of `work`. Cancelling this cancels it, too; what does not heed that is left behind, and logged."""
-
-    async def run() -> Any:
-        return await work
-
     loop = asyncio.get_running_loop()
-    task = loop.create_task(run(), name=f"vivavoce {what}")
+    task = loop.create_task(work, name=f"vivavoce {what}")
     until: float | None = None  # once we are cancelled
     while not task.done():
         try:
@@ -93,16 +90,17 @@ async def patient(work: Awaitable[Any], what: str) -> Any:
             logger.error("%s goes on although it was cancelled: it is left behind", what)
             task.add_done_callback(_unheard)
             raise asyncio.CancelledError
-    if until is not None and (task.cancelled() or task.exception() is None):
+    if until is not None:
+        _unheard(task, logging.DEBUG)  # the cancellation counts
         raise asyncio.CancelledError
     if task.cancelled():
         raise RuntimeError(f"{what} cancelled itself")
     return task.result()
 
 
-def _unheard(task: asyncio.Task[Any]) -> None:
+def _unheard(task: asyncio.Task[Any], level: int = logging.ERROR) -> None:
     if not task.cancelled() and task.exception() is not None:
-        logger.error("%s, which was left behind, failed", task.get_name(), exc_info=task.exception())
+        logger.log(level, "%s failed after it was cancelled", task.get_name(), exc_info=task.exception())
 
 
 async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:
@@ -111,7 +109,7 @@ async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> 
     async def bounded() -> None:
         try:
             async with asyncio.timeout(deadline):
-                await work
+                await patient(work, what)
         except TimeoutError:
             logger.error("%s did not end within %s s", what, deadline)
         except Exception:
