@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from installed import install
+from vivavoce.__main__ import main as start
 from vivavoce.cli import main
 
 COMMANDS = ["talk", "plot", "providers", "doctor", "completion"]
@@ -123,6 +124,20 @@ def test_without_its_extra_one_line_names_it() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     expected = 'vivavoce: the command line needs click: pip install "vivavoce[cli]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_stopped_while_it_is_being_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C before a command has begun is one line, too."""
+
+    class Stops:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "vivavoce.cli", Stops())
+    assert start() == 1
+    assert capsys.readouterr().err == "vivavoce: stopped\n"
 
 
 def test_reader_that_leaves_is_no_error() -> None:
