@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 from conversation import FRAME, Stage, provider, scenario, turns
+from vivavoce import tool
 from vivavoce.errors import ConnectError, ConnectTimeoutError, NotConnectedError, VoiceError
-from vivavoce.testing import Step, current_clock
+from vivavoce.testing import Reply, Step, current_clock
 
 
 class Stubborn:
@@ -149,3 +150,22 @@ async def test_close_hook_that_cancels_itself(caplog):
     assert stage.voice.state == "closed"
     assert "close() of provider" in caplog.text
     await works(stage)
+
+
+@scenario
+async def test_stubborn_tool(caplog):
+    """A tool that swallows its cancellation holds up close() for five seconds, and is named."""
+    hook = Stubborn()
+
+    @tool
+    async def dig() -> None:
+        """Dig."""
+        await hook()
+
+    stage = Stage(provider(Reply("", tool_calls=[("dig", {})])), tools=[dig])
+    async with stage:
+        await (await stage.voice.answer()).done()
+        began = current_clock().now
+    assert current_clock().now - began == 5
+    assert "goes on although it was cancelled" in caplog.text
+    await hook.let_go()

@@ -67,7 +67,9 @@ class Tasks:
         """Cancel all tasks but those, and wait `timeout` seconds for their ends."""
         tasks = self._cancel(self._tasks)
         if tasks:
-            await asyncio.wait(tasks, timeout=timeout)
+            _, left = await asyncio.wait(tasks, timeout=timeout)
+            for task in left:
+                _leave(task, task.get_name())
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
