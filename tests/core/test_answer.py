@@ -254,6 +254,34 @@ def manual(context, options):
 
 
 @scenario
+async def test_manual_turns_that_need_no_commit(caplog):
+    """A provider whose turns end with answer() alone has no hook for it, and nothing is said about that."""
+
+    class Parrot:
+        api = 1
+        name = "parrot"
+        capabilities = frozenset({"realtime", "turns"})
+
+        @hookimpl
+        def connect(self, context):
+            context.session.manual_turns = True
+
+        @hookimpl
+        def send(self, audio):
+            """Heard."""
+
+        @hookimpl
+        def answer(self, context):
+            context.emit(ResponseCreated("r"))
+            return "r"
+
+    async with Stage(Parrot(), records=False) as stage:
+        await stage.voice.send(FRAME)
+        await stage.voice.answer()
+    assert not caplog.records
+
+
+@scenario
 async def test_manual_turns_commit_first():
     """With manual turns answer commits what was sent since the last turn, once."""
     async with Stage(provider(script={"connect": Step(does=manual)})) as stage:

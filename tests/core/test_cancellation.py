@@ -6,7 +6,7 @@ import asyncio
 from typing import get_args
 
 import pytest
-from conversation import FRAME, Stage, provider, scenario, yields
+from conversation import FRAME, Stage, provider, scenario, turns, yields
 from vivavoce.errors import VoiceError
 from vivavoce.lifecycle import State
 from vivavoce.testing import Reply, Step
@@ -144,6 +144,33 @@ async def test_cancelled_while_reconnecting(name):
     call, _ = CALLS[name]
     for count in (0, 1, 3, 10, 30):
         await cancelled_after(count, call, True, reconnecting=True)
+
+
+@scenario
+async def test_cancelled_connect_leaves_no_session():
+    """Nobody knows of a session whose connect() was cancelled, not even in the moment of success: it is not left open.
+    Unless somebody else was told that it is."""
+    outcomes = set()
+    for count in range(20):
+        stage = Stage(provider(script={"connect": yields()}))
+        task = asyncio.create_task(stage.voice.connect())
+        await turns(count)
+        task.cancel()
+        await asyncio.wait({task})
+        outcomes.add((task.cancelled(), stage.voice.state))
+        await stage.voice.close()
+    assert outcomes == {(True, "idle"), (True, "closed"), (False, "open")}
+    for count in range(20):
+        stage = Stage(provider(script={"connect": yields()}))
+        task = asyncio.create_task(stage.voice.connect())
+        await turns(count)
+        other = asyncio.create_task(stage.voice.connect())
+        await turns(1)
+        task.cancel()
+        await other
+        await asyncio.wait({task})
+        assert stage.voice.state == "open"
+        await stage.voice.close()
 
 
 @scenario

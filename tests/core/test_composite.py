@@ -314,6 +314,17 @@ async def test_names_that_are_not_installed_are_passed_over():
 
 
 @scenario
+async def test_every_failure_is_told():
+    """A provider that could not connect is told of, also when the one after it cannot even be loaded."""
+    composite = CompositeVoice([failing(AuthenticationError("one")), "not-installed-at-all", Part()])
+    told = []
+    composite.on("provider.fallback", told.append)
+    async with composite:
+        assert [type(event.cause) for event in told] == [AuthenticationError, ProviderNotFoundError]
+        assert {event.chosen for event in told} == {composite.provider}
+
+
+@scenario
 async def test_all_fail():
     """When none can connect the last failure is raised, and a next connect tries all again."""
     first, second = (

@@ -411,6 +411,23 @@ async def test_close_hook_that_fails_after_a_failed_connect(caplog):
     await works(stage)
 
 
+@pytest.mark.parametrize("reconnect", [False, True])
+@scenario
+async def test_lost_in_the_moment_it_is_ready(reconnect):
+    """A session that is lost right after the provider has connected was open: it is restored, or its loss is told."""
+
+    def loses(*_):
+        asyncio.get_running_loop().call_soon(stage.provider.lose, ConnectionLostError("gone"))
+
+    stage = Stage(provider(script={"connect": [Step(does=loses)]}))
+    await stage.voice.connect(reconnect=reconnect)
+    await asyncio.sleep(2)
+    assert stage.voice.state == ("open" if reconnect else "closed")
+    assert ("reconnected" in stage.names(), "close" in stage.names()) == (reconnect, not reconnect)
+    await stage.voice.close()
+    stage.check()
+
+
 @scenario
 async def test_context_manager_connects_and_closes():
     """`async with` opens and closes, also when the block raises."""

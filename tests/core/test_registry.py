@@ -36,6 +36,21 @@ def test_names_are_normalised(site: Site, spelling: str):
     assert Voice(spelling).provider == "My_own"
 
 
+@pytest.mark.parametrize("spelling", ["myown", "MyOwn", "m.y-own"])
+def test_separators_may_be_left_out(site: Site, spelling: str, monkeypatch: pytest.MonkeyPatch):
+    """A name is also found without them, unless another plugin is named just so; the environment's lists agree."""
+    site.install("my-own")
+    assert Voice(spelling).provider == "my-own"
+    monkeypatch.setenv("VIVAVOCE_DISABLE_PLUGINS", spelling)
+    for name in (spelling, "my-own"):
+        with pytest.raises(ProviderNotFoundError, match="VIVAVOCE_DISABLE_PLUGINS names it"):
+            Voice(name)
+    monkeypatch.delenv("VIVAVOCE_DISABLE_PLUGINS")
+    site.install("myown")
+    assert Voice("myown").provider == "myown"
+    assert Voice("my_own").provider == "my-own"
+
+
 def test_unknown_name(site: Site):
     """An unknown name lists what is installed, the nearest name, and how to install."""
     site.install("wonderful")

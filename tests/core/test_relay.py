@@ -11,7 +11,7 @@ import pluggy
 import pytest
 from conversation import FRAME, Stage, provider, scenario, turns
 from vivavoce import Voice, hookimpl
-from vivavoce.errors import NotConnectedError, ProviderError, ProviderLoadError
+from vivavoce.errors import ConfigError, NotConnectedError, ProviderError, ProviderLoadError
 from vivavoce.relay import Relay
 from vivavoce.testing import Step, current_clock
 
@@ -496,7 +496,7 @@ async def test_hook_under_another_function_name():
 def test_plugin_registered_twice():
     """The same object twice is refused."""
     plugin = Slow()
-    with pytest.raises(ProviderLoadError, match="cannot be used"):
+    with pytest.raises(ConfigError, match=r"plugins\[1\] is already a plugin"):
         Voice("null", plugins=[plugin, plugin])
 
 

@@ -133,14 +133,14 @@ def test_bad_tools():
 
 
 def test_forms_of_tools():
-    """Tools come as `Tool`s, functions, or a mapping."""
+    """Tools come as `Tool`s, functions, or a mapping, which names its functions; a `Tool` keeps its name."""
 
     def look(where: str) -> str:
         """Look."""
         return where
 
     assert [entry.name for entry in as_tools([weather, look])] == ["weather", "look"]
-    assert [entry.name for entry in as_tools({"a": weather, "b": look})] == ["weather", "look"]
+    assert [entry.name for entry in as_tools({"a": weather, "b": look})] == ["weather", "b"]
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ async def test_tools_added_later():
         """Better."""
         return "sun"
 
-    stage = Stage(provider(calls(("weather", {"city": "x"})), calls(("number", None))))
+    stage = Stage(provider(calls(("weather", {"city": "x"})), calls(("n", None))))
     await stage.voice.add_tools([weather])
     async with stage:
         assert stage.provider.context.session.tools == (weather,)
@@ -477,7 +477,7 @@ async def test_tools_added_later():
         changes = [call.args[0] for call in stage.provider.called("update_config")]
         assert [[t.name for t in change["tools"]] for change in changes] == [
             ["weather"],
-            ["weather", "number"],
+            ["weather", "n"],
         ]
         await (await stage.voice.answer()).done()
         await asyncio.sleep(1)

@@ -17,9 +17,13 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    from vivavoce.cli import main as run
+    try:
+        from vivavoce.cli import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # while all that is being imported
+        print("vivavoce: stopped", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -225,22 +225,23 @@ class CompositeVoice:
 
     async def _walk(self, closes: int, **options: Any) -> None:
         """Try one after the other."""
-        failed: tuple[str, Exception] | None = None
+        failed: list[tuple[str, Exception]] = []
+        untold = 0
         for index, choice in enumerate(self._choices):
             try:
                 voice = self._choice(index)
                 self._use(voice)
-                if failed is not None:
-                    fallback = ProviderFallback(failed[0], voice.provider, failed[1])
+                for name, cause in failed[untold:]:
+                    fallback = ProviderFallback(name, voice.provider, cause)
                     voice._runtime.emitter.emit(fallback.type, fallback)
+                untold = len(failed)
                 await voice.connect(**options)
                 return
             except _NEXT as bad:
-                failed = (_label(choice), bad)
+                failed.append((_label(choice), bad))
             if closes != self._closes:
                 raise self._closed()
-        assert failed is not None
-        raise failed[1]
+        raise failed[-1][1]
 
     async def send(
         self, audio: Any, *, rate: int | None = None, channels: int = 1, pace: bool = False

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from vivavoce.errors import ConfigError, VoiceError
+from vivavoce.errors import ConfigError, ProviderLoadError, VoiceError
 from vivavoce.redaction import redact, remember_secret
 
 __all__ = [
@@ -127,9 +127,15 @@ def _known(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _parameters(config_class: type) -> frozenset[str]:
-    parameters = inspect.signature(config_class).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+def _parameters(config_class: type, given: frozenset[str]) -> frozenset[str]:
+    """The keys a config class takes: with `**keys`, all that are given."""
+    try:
+        parameters = inspect.signature(config_class).parameters.values()
+    except ValueError as bad:
+        text = f"the config class {config_class.__qualname__} does not tell its keys: {bad}"
+        raise ProviderLoadError(text) from bad
+    named = frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return named | given if any(p.kind is p.VAR_KEYWORD for p in parameters) else named
 
 
 def build_config(
@@ -140,16 +146,17 @@ def build_config(
     Returns the object and the common keys that were given but that this provider cannot use.
     """
     values = _unfold_realtime(values)
+    given = frozenset(values)
     # A provider without a config class takes the common keys as they are; one that can do nothing takes none.
     takes = (
-        _parameters(config_class)
+        _parameters(config_class, given)
         if config_class is not None
         else (COMMON_KEYS if has_capabilities else frozenset())
     )
     for key in values:
         if key not in takes and key not in COMMON_KEYS:
             known = sorted((takes | COMMON_KEYS | {"realtime_config"}) - {"self"})
-            meant = nearest(key, known)
+            meant = nearest(key, [*known, "history", "plugins", "strict"])
             hint = f"did you mean {meant!r}?" if meant else f"it knows {', '.join(known)}"
             raise ConfigError(
                 f"unknown key {key!r} for provider {provider!r}: {hint}", option=key, provider=provider
@@ -176,7 +183,9 @@ def build_config(
     except VoiceError:
         raise
     except (TypeError, ValueError) as bad:
-        raise ConfigError(f"config of provider {provider!r}: {bad}", provider=provider) from bad
+        # A validator of attrs adds what it looked at to its text.
+        text = bad.args[0] if bad.args and isinstance(bad.args[0], str) else str(bad)
+        raise ConfigError(f"config of provider {provider!r}: {text}", provider=provider) from bad
 
 
 def find_credentials(
@@ -196,6 +205,9 @@ def find_credentials(
 def load_mapping(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
     """A config mapping, or the path of a TOML file that holds one."""
     if isinstance(source, Mapping):
+        for key in source:
+            if not isinstance(key, str):
+                raise ConfigError(f"a key of the config is a {type(key).__name__}, not text: {key!r}")
         return dict(source)
     import tomllib  # only apps with a config file pay for these
     from pathlib import Path

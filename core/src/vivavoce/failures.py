@@ -10,6 +10,7 @@ from vivavoce.errors import (
     VoiceError,
 )
 from vivavoce.reconnect import may_retry
+from vivavoce.redaction import without_secrets
 
 __all__ = [
     "REQUEST_DEADLINE",
@@ -19,6 +20,8 @@ __all__ = [
     "lost",
     "lost_while_dialling",
     "not_connected",
+    "odd_result",
+    "refused",
     "typed",
 ]
 
@@ -79,12 +82,40 @@ def typed(provider: str, failed: BaseException) -> BaseException:
     """What a provider's `connect` raised, as an error of ours; a cancellation passes."""
     if isinstance(failed, VoiceError):
         failed.provider = failed.provider or provider
-        return failed
+        return without_secrets(failed)
     if isinstance(failed, OSError):
-        return ConnectError(
-            f"cannot reach {provider!r}: {failed or type(failed).__name__}", provider=provider
-        )
+        text = f"cannot reach {provider!r}: {failed or type(failed).__name__}"
+        return _caused(ConnectError(text, provider=provider), failed)
     if isinstance(failed, Exception):
         text = f"provider {provider!r} raised {type(failed).__name__} in connect: {failed}"
-        return ConnectError(text, code="provider_bug", provider=provider, retryable=False)
+        error = ConnectError(text, code="provider_bug", provider=provider, retryable=False)
+        return _caused(error, failed)
     return failed
+
+
+def refused(provider: str, method: str, failed: Exception, session_id: str | None) -> VoiceError:
+    """What a provider raised for a request, as an error of ours."""
+    error: VoiceError
+    if isinstance(failed, VoiceError):
+        error = failed
+    elif isinstance(failed, ConnectionError):
+        error = ConnectionLostError(f"{method}() of provider {provider!r} found no connection: {failed}")
+    else:
+        text = f"{type(failed).__name__} in {method}() of provider {provider!r} or of a wrapper: {failed}"
+        error = VoiceError(text, code="provider_bug")
+    error.provider, error.session_id = error.provider or provider, error.session_id or session_id
+    if error is not failed:
+        error.__cause__ = failed
+    without_secrets(error)
+    return error
+
+
+def odd_result(provider: str, hook: str, result: object, wanted: str) -> VoiceError:
+    """A hook returned what it must not."""
+    text = f"provider {provider!r} returned a {type(result).__name__} from {hook}: it must return {wanted}"
+    return VoiceError(text, code="provider_bug", provider=provider)
+
+
+def _caused(error: VoiceError, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return without_secrets(error)

@@ -11,7 +11,8 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from vivavoce.errors import ConnectionLostError
+from vivavoce import failures
+from vivavoce.errors import NotConnectedError
 from vivavoce.requests import send_all
 
 if TYPE_CHECKING:
@@ -89,19 +90,21 @@ class Inflow:
         runtime.input_bytes += len(audio)
         try:
             result = runtime.port(audio)
-        except ConnectionLostError as gone:
-            self.not_sent(audio, gone)
+        except Exception as bad:
+            self.not_sent(audio, bad)
         else:
             if result is not None:
                 await self.wait_sent(result)
 
-    def not_sent(self, audio: bytes, gone: ConnectionLostError) -> None:
-        """The provider finds its connection gone: a loss, which it may not have told yet."""
+    def not_sent(self, audio: bytes, bad: Exception) -> None:
+        """The provider could not take a frame. Where it finds its connection gone, that is a loss, which it may not
+        have told yet."""
         runtime = self._runtime
-        if runtime.live is not None:
-            runtime.lost(runtime.live, gone)
+        session_id = runtime.session_id
+        if runtime.live is not None and isinstance(bad, ConnectionError):
+            runtime.lost(runtime.live, bad)
         if runtime.state != "reconnecting":
-            raise gone
+            raise failures.refused(runtime.provider, "send", bad, session_id)
         runtime.restorer.held.add(audio)
 
     async def wait_sent(self, result: Any) -> None:
@@ -113,7 +116,10 @@ class Inflow:
             async with live.calls.guard():
                 if inspect.isawaitable(result):
                     await result
-        except ConnectionLostError as gone:
-            runtime.lost(live, gone)
+        except NotConnectedError:
+            raise  # the voice was closed meanwhile
+        except Exception as bad:
+            if isinstance(bad, ConnectionError):
+                runtime.lost(live, bad)
             if runtime.state != "reconnecting":
-                raise
+                raise failures.refused(runtime.provider, "send", bad, live.session.id)  # noqa: B904 - it has its cause

@@ -45,6 +45,9 @@ class Interruption(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...] = ()
 
 
+_NEEDED = {"tool_call": ("call_id", "name"), "tool_result": ("call_id", "output")}
+
+
 def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
     """Take `history=` as given by an app: `Item`s, or mappings with their fields (`{"role": "user", "text": "hi"}`)."""
     items = []
@@ -64,5 +67,9 @@ def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
                 f"history[{number}] is a message without a role: say role='user' or role='assistant'",
                 option="history",
             )
+        missing = [name for name in _NEEDED.get(item.type, ()) if getattr(item, name) is None]
+        if missing:
+            text = f"history[{number}] is a {item.type} without {' and '.join(missing)}"
+            raise ConfigError(text, option="history")
         items.append(item)
     return tuple(items)

@@ -39,6 +39,11 @@ class Listening:
         return self._add(event, listener, once=True)
 
     def _add(self, event: str, listener: Any, *, once: bool) -> Any:
+        if not isinstance(event, str):
+            raise ConfigError(
+                f"the name of an event is a str, not {type(event).__name__}: @voice.on('turn'), not @voice.on",
+                option="event",
+            )
         if listener is None:
             return lambda function: self._add(event, function, once=once)
         if not callable(listener):
@@ -55,4 +60,7 @@ class Listening:
     def events(self, *names: str) -> EventQueue:
         """The pull form: an async iterator over the payloads of the named events (or all), from now until the voice
         is closed."""
+        for name in names:
+            if not isinstance(name, str):
+                raise ConfigError(f"the name of an event is a str, not {type(name).__name__}", option="event")
         return self._runtime.emitter.pull(names)

@@ -63,6 +63,8 @@ class Host(Protocol):
 
     def lost(self, live: Live, cause: BaseException | None) -> None: ...
 
+    def hush(self) -> None: ...
+
     def tool_call(self, live: Live, call: ToolCallStart) -> None: ...
 
     def reply_done(self, live: Live, reply_id: str) -> None: ...
@@ -91,9 +93,8 @@ class Live:
         self.calls = PendingCalls()
         self.replies = Replies()
         self.asking = asyncio.Lock()
-        self.speech = False  # the user is speaking
-        self.ended = False
-        self.closed = False  # its provider was told
+        self.speech = self.ended = False  # the user is speaking; the connection is over
+        self.ready = self.closed = False  # its provider has connected; was told that it is over
         self.stale_events = 0
         self.turns = TurnKeeper(self._deliver, host.numbers)
         self._current: Reply | None = None
@@ -124,7 +125,10 @@ class Live:
     def _take(self, event: Any) -> None:
         handler = self._handlers.get(type(event))
         if handler is not None:
-            handler(event)
+            try:
+                handler(event)
+            except (TypeError, ValueError, AttributeError) as bad:
+                self._error(f"the provider emitted a bad {type(event).__name__}: {bad}", "provider_bug")
         elif isinstance(event, VoiceError):
             event.provider = event.provider or self.session.provider
             event.session_id = event.session_id or self.session.id
@@ -146,8 +150,10 @@ class Live:
         if reply.dead or reply.audio_done:
             self.stale_events += 1
             return
-        audio = event.audio
-        item_id = event.item_id or ""
+        audio, item_id = event.audio, event.item_id or ""
+        if type(audio) is not bytes:
+            audio = bytes(memoryview(audio))
+            event = Speaking(audio, event.response_id, event.item_id)
         try:
             reply.received[item_id] += len(audio)
         except KeyError:
@@ -158,10 +164,8 @@ class Live:
             self._first_audio(reply, item_id)
         stream = reply.stream()
         if stream is not None and not stream._feed(audio):
-            self._error(
-                f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB",
-                "stream_overflow",
-            )
+            unread = f"nobody read the audio of reply {reply.id}: its stream ended as lost after 16 MiB"
+            self._error(unread, "stream_overflow")
         self._emit("speaking", event)
 
     def _first_audio(self, reply: Reply, item_id: str) -> None:
@@ -197,6 +201,7 @@ class Live:
             )
 
     def _writing(self, event: Writing) -> None:
+        "".join((event.text,))  # or a `TypeError`, now and not when it is put together
         reply = self.replies.get(event.response_id) if event.response_id is not None else None
         if reply is not None and reply.dead and not event.final:
             self.stale_events += 1
@@ -225,6 +230,7 @@ class Live:
         self.speech = True
         self._emit("speech.started", event)
         if self.session.server_interrupts:
+            self._host.hush()
             for interruption in self.interrupt(cancel=False):
                 self._host.spawn(self._host.cut(self, interruption))
 
@@ -260,15 +266,11 @@ class Live:
         if not reply.running:
             return
         reply.running = False
-        if (
-            event.status == "cancelled"
-            and not reply.dead
-            and reply.spoken
-            and event.reason == "turn_detected"
-        ):
+        by_speech = event.status == "cancelled" and event.reason == "turn_detected"
+        if by_speech and reply.spoken and not reply.dead:
             interruption = self._cut(reply, reply.silence(self._pushed()), cancel=False)
             self._host.spawn(self._host.cut(self, interruption))
-        ends: dict[str, EndReason] = {"completed": "completed", "failed": "lost"}
+        ends: dict[str, EndReason] = {"completed": "completed", "incomplete": "completed", "failed": "lost"}
         self._end_audio(reply, ends.get(event.status, "cancelled"))
         if event.usage is not None:
             self._usage(event.usage)
@@ -355,8 +357,7 @@ class Live:
         return interruptions
 
     def _sounding(self, reply: Reply, *, asked: bool) -> bool:
-        """Whether an interruption is about this reply. User speech leaves a reply alone that has not begun to speak:
-        the service decides about it."""
+        """Whether an interruption is about this reply. One that has not begun to speak is left to the service by user speech."""
         if reply.running:
             return reply.spoken or asked
         return reply is self.replies.hearing or (reply.playback.taken and reply.spoken)

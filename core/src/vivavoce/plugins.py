@@ -13,7 +13,7 @@ import msgspec
 from vivavoce import registry
 from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.errors import ConfigError, ProviderLoadError
-from vivavoce.relay import Relay, check_plugin
+from vivavoce.relay import Relay, check_plugin, has_hooks
 
 __all__ = ["Parts", "assemble", "claim", "release"]
 
@@ -41,6 +41,14 @@ def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> 
     name, ready = _provider(provider)
     null = ready if registry.normalize(name) == "null" else _null()
     wrappers = [_wrapper(plugin, number) for number, plugin in enumerate(plugins)]
+    taken = [ready]
+    for number, (_, wrapper) in enumerate(wrappers):
+        if any(wrapper is other for other in taken):
+            raise ConfigError(
+                f"plugins[{number}] is already a plugin of this voice: give each object once",
+                option="plugins",
+            )
+        taken.append(wrapper)
     relay = Relay([(name, ready), *wrappers], null)
     return Parts(
         name=name,
@@ -54,10 +62,8 @@ def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> 
     )
 
 
-def claim(provider: object | str | None) -> None:
-    """A ready provider object belongs to one voice: its state is that of one conversation. Raises `ConfigError`."""
-    if provider is None or isinstance(provider, (str, type)):
-        return
+def claim(provider: object) -> None:
+    """A provider object belongs to one voice: its state is that of one conversation. Raises `ConfigError`."""
     key = id(provider)
     if key in _claimed:
         raise ConfigError(
@@ -79,8 +85,8 @@ def _forget(key: int) -> None:
 
 
 def _provider(provider: object | str | None) -> tuple[str, Any]:
-    if provider is None:
-        provider = os.environ.get("VIVAVOCE_PROVIDER", "").strip()
+    if provider is None or (isinstance(provider, str) and not provider.strip()):
+        provider = "" if provider is not None else os.environ.get("VIVAVOCE_PROVIDER", "").strip()
         if not provider:
             raise ConfigError(
                 "no provider: give its name, e.g. Voice('local'), or set VIVAVOCE_PROVIDER; `vivavoce providers` lists what is installed",
@@ -120,4 +126,9 @@ def _wrapper(plugin: object | str, number: int) -> tuple[str, object]:
         return f"{found.name}#{number}", _make(loaded, found.origin, found.name)
     label = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
     check_plugin(plugin, label, provider=False)
+    if not has_hooks(plugin):
+        raise ConfigError(
+            f"plugins[{number}] is no plugin: {label} has no hook; mark its methods with @vivavoce.hookimpl",
+            option="plugins",
+        )
     return f"{label}#{number}", _make(plugin, label, label)

@@ -10,7 +10,7 @@ import logging
 import re
 from collections import OrderedDict
 
-__all__ = ["get_logger", "redact", "remember_secret"]
+__all__ = ["get_logger", "redact", "remember_secret", "without_secrets"]
 
 REDACTED = "[redacted]"
 _SHAPES = re.compile(
@@ -46,6 +46,35 @@ def redact(text: str) -> str:
 
 def _hidden(found: re.Match[str]) -> str:
     return (found[found.lastgroup] if found.lastgroup else "") + REDACTED
+
+
+class _Shown(Exception):
+    """Stands in a chain of causes for a foreign exception whose text holds a key."""
+
+
+def without_secrets(error: BaseException) -> BaseException:
+    """`error` itself; what it was caused by is replaced where its text holds a key, so that a traceback shows none."""
+    seen: set[int] = set()
+    node: BaseException | None = error
+    while node is not None and id(node) not in seen:
+        seen.add(id(node))
+        suppressed = node.__suppress_context__
+        node.__cause__, node.__context__ = _shown(node.__cause__), _shown(node.__context__)
+        node.__suppress_context__ = suppressed
+        node = node.__cause__ or node.__context__
+    return error
+
+
+def _shown(error: BaseException | None) -> BaseException | None:
+    if error is None:
+        return None
+    text, told = str(error), repr(error)
+    if redact(text) == text and redact(told) == told:
+        return error
+    shown = _Shown(f"{type(error).__qualname__}: {redact(text)}").with_traceback(error.__traceback__)
+    shown.__cause__, shown.__context__ = error.__cause__, error.__context__
+    shown.__suppress_context__ = error.__suppress_context__
+    return shown
 
 
 class _Redacting(logging.Filter):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vivavoce.audio import PCM16_24K, AudioFormat
 from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError, ProviderNotFoundError
 from vivavoce.provider import CAPABILITIES, SUPPORTED_API_LEVELS
@@ -44,6 +45,13 @@ logger = get_logger("vivavoce.registry")
 PROVIDERS = "vivavoce.providers"
 PLUGINS = "vivavoce.plugins"
 COMMANDS = "vivavoce.commands"
+_STATED = {
+    "config_class": "a class whose constructor takes the config keys",
+    "credentials": 'a mapping of config keys to variables, such as {"api_key": "MY_API_KEY"}',
+    "connect_options": "a set of names",
+    "input_format": "an AudioFormat",
+    "output_format": "an AudioFormat",
+}
 _HOW = {PROVIDERS: "provider", PLUGINS: "plugin", COMMANDS: "command"}
 
 
@@ -51,6 +59,11 @@ _HOW = {PROVIDERS: "provider", PLUGINS: "plugin", COMMANDS: "command"}
 def normalize(name: str) -> str:
     """The form in which names are compared (as PEP 503 does for distributions)."""
     return re.sub(r"[-_.]+", "-", name).strip("-").lower()
+
+
+def _bare(name: str) -> str:
+    """A name without what does not matter in it, for those who leave it out."""
+    return normalize(name).replace("-", "")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -115,12 +128,13 @@ def forget() -> None:
 
 def _listed(variable: str) -> frozenset[str] | None:
     value = os.environ.get(variable)
-    names = frozenset(normalize(name) for name in (value or "").split(",") if name.strip())
+    names = frozenset(_bare(name) for name in (value or "").split(",") if name.strip())
     return names or None
 
 
 def _refusal(name: str) -> str | None:
     """Why the environment forbids a plugin, or `None`. The null provider is never forbidden."""
+    name = _bare(name)
     if name == "null":
         return None
     allowed, denied = _listed("VIVAVOCE_PLUGINS"), _listed("VIVAVOCE_DISABLE_PLUGINS")
@@ -134,10 +148,12 @@ def _refusal(name: str) -> str | None:
 def find(name: str, group: str = PROVIDERS) -> Found:
     """The one entry with this name. Raises `ProviderNotFoundError`, or `ProviderLoadError` for a conflict."""
     wanted = normalize(name)
-    found = [entry for entry in entries(group) if normalize(entry.name) == wanted]
+    found = [entry for entry in entries(group) if normalize(entry.name) == wanted] or [
+        entry for entry in entries(group) if _bare(entry.name) == _bare(name)
+    ]
     if not found:
         raise ProviderNotFoundError(_missing(name, group))
-    refusal = _refusal(wanted)
+    refusal = _refusal(found[0].name)
     if refusal is not None:
         raise ProviderNotFoundError(f"{_HOW[group]} {name!r} is installed but not allowed: {refusal}")
     if len(found) > 1:
@@ -256,7 +272,25 @@ def check_provider(provider: object, origin: str) -> None:
         raise ProviderLoadError(
             f"{origin}: capabilities must be a frozenset of words among {', '.join(sorted(CAPABILITIES))}"
         )
+    _check_statements(provider, origin)
     check_plugin(provider, origin, provider=True)
+
+
+def _check_statements(provider: object, origin: str) -> None:
+    """Check what a provider may state beside that, each as far as it is there."""
+    formats = ("input_format", "output_format")
+    texts = getattr(provider, "credentials", None) or {}
+    options = getattr(provider, "connect_options", ())
+    wrong = {
+        "config_class": not callable(getattr(provider, "config_class", None) or dict),
+        "credentials": not (isinstance(texts, Mapping) and all(isinstance(v, str) for v in texts.values())),
+        "connect_options": isinstance(options, str)
+        or not isinstance(options, Iterable)
+        or not all(isinstance(option, str) for option in options),
+    } | {name: not isinstance(getattr(provider, name, PCM16_24K), AudioFormat) for name in formats}
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise ProviderLoadError(f"{origin}: {name} must be {_STATED[name]}")
 
 
 def capabilities_of(provider: object) -> frozenset[str]:

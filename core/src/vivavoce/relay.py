@@ -20,7 +20,7 @@ from vivavoce.config import nearest
 from vivavoce.errors import ProviderLoadError
 from vivavoce.hookspecs import PROJECT, HookSpecs
 
-__all__ = ["HOOKS", "Relay", "check_plugin"]
+__all__ = ["HOOKS", "Relay", "check_plugin", "has_hooks"]
 
 HOOKS = tuple(
     name for name, member in vars(HookSpecs).items() if not name.startswith("_") and callable(member)
@@ -47,6 +47,12 @@ def check_plugin(plugin: object, label: str, *, provider: bool) -> None:
                     f"{label}: {owner.__name__}.{name} has the name of a hook but not its marker; put @vivavoce.hookimpl "
                     f"above `def {name}`{'; the override lost it' if lost else ''}"
                 )
+
+
+def has_hooks(plugin: object) -> bool:
+    """Whether a plugin (or its class) implements any hook."""
+    members = (inspect.getattr_static(plugin, name, None) for name in dir(plugin))
+    return any(hasattr(getattr(member, "__func__", member), _MARK) for member in members)
 
 
 def _check_hook(label: str, owner: type, name: str, function: Any, options: Any) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vivavoce import failures
 from vivavoce.audio import AudioFormat
 from vivavoce.config import deep_merge
 from vivavoce.errors import AudioError, NotConnectedError, VoiceError
@@ -24,6 +25,7 @@ from vivavoce.live import Live
 from vivavoce.provider import ListenerInfo, SpeakerInfo, Speech
 from vivavoce.redaction import get_logger
 from vivavoce.streams import AudioStream, Response
+from vivavoce.tasks import patient
 from vivavoce.toolloop import ToolLoop
 from vivavoce.tools import Tool
 
@@ -61,9 +63,20 @@ _speech_ids = itertools.count(1)
 async def request(
     runtime: Runtime, live: Live, hook: str, *args: Any, timeout: float | None = REQUEST_DEADLINE
 ) -> Any:
-    """Call a hook of the provider within the deadline."""
-    async with live.calls.guard(timeout, partial(runtime.late, hook)):
-        return await runtime.relay.call(hook, live.context, *args)
+    """Call a hook of the provider within the deadline. What it raises becomes an error of ours."""
+    try:
+        async with live.calls.guard(timeout, partial(runtime.late, hook)):
+            work = runtime.relay.call(hook, live.context, *args)
+            # This one would hold up every later change; any other hook that never ends, only its caller.
+            return await (patient(work, "update_config()") if hook == "update_config" else work)
+    except Exception as failed:
+        problem = failures.refused(runtime.provider, hook, failed, live.session.id)
+    except asyncio.CancelledError:
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+            raise
+        text = f"{hook}() of provider {runtime.provider!r} was cancelled by the provider itself"
+        problem = VoiceError(text, code="provider_bug", provider=runtime.provider, session_id=live.session.id)
+    raise problem  # out here, so that nothing is chained but what is meant to be
 
 
 async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Response:
@@ -74,7 +87,8 @@ async def ask(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Respo
     async with live.calls.guard(REPLY_DEADLINE, partial(runtime.late, "answer", REPLY_DEADLINE)), live.asking:
         await live.idle()
         await runtime.inflow.flush()
-        if live.session.manual_turns and runtime.input_bytes and "input" not in options:
+        manual = live.session.manual_turns and runtime.relay.implements("commit_input")
+        if manual and runtime.input_bytes and "input" not in options:
             await commit_input(runtime, live)
         return await _begin(runtime, live, options)
 
@@ -83,7 +97,9 @@ async def _begin(runtime: Runtime, live: Live, options: Mapping[str, Any]) -> Re
     begins = live.expect_reply()
     try:
         async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "answer")):
-            id = await runtime.relay.call("answer", live.context, options)
+            id = await request(runtime, live, "answer", options, timeout=None)
+            if id is not None and not isinstance(id, str):
+                raise failures.odd_result(runtime.provider, "answer", id, "the reply's id as a str, or None")
             return live.find_response(id) if isinstance(id, str) else await begins
     finally:
         live.claimed(begins)
@@ -110,15 +126,14 @@ async def send_text(runtime: Runtime, live: Live, text: str, role: Role) -> None
 
 
 async def interrupt(
-    runtime: Runtime, live: Live | None, item_id: str | None, played_ms: float | None
+    runtime: Runtime, lives: Iterable[Live | None], item_id: str | None, played_ms: float | None
 ) -> None:
     """Silence at once, everywhere; then tell the service."""
     for stream in runtime.speaking():
         stream._stop("interrupted")
-    if live is None:
-        return
-    for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
-        await runtime.cut(live, interruption)
+    for live in dict.fromkeys(live for live in lives if live is not None):
+        for interruption in live.interrupt(cancel=True, item_id=item_id, played_ms=played_ms):
+            await runtime.cut(live, interruption)
 
 
 async def speak(
@@ -127,6 +142,9 @@ async def speak(
     """Text to speech: the stream begins as soon as the provider does."""
     result = await request(runtime, live, "speak", text, options)
     speech = as_speech(result, live.session.output_format)
+    if not hasattr(speech.chunks, "__aiter__"):
+        wanted = "a Speech or an async iterator of PCM16"
+        raise failures.odd_result(runtime.provider, "speak", speech.chunks, wanted)
     stream = AudioStream(f"speech_{next(_speech_ids)}", speech.format)
     runtime.speeches.add(stream)
     runtime.spawn(_pump(runtime, stream, speech.chunks), lasting=True)
@@ -178,23 +196,52 @@ async def listen(
     runtime: Runtime, live: Live, audio: AsyncIterator[bytes], options: Mapping[str, Any]
 ) -> str:
     """Speech to text. It takes as long as the audio does; the provider keeps the deadline of its engine."""
-    text = await request(runtime, live, "listen", audio, options, timeout=None)
+    broken: list[Exception] = []
+    try:
+        text = await request(runtime, live, "listen", _watched(audio, broken), options, timeout=None)
+    except VoiceError:
+        if not broken:
+            raise
+        text = None
+    if broken:  # the app's own source, not the provider
+        raise broken[0]
+    if text is not None and not isinstance(text, str):
+        raise failures.odd_result(runtime.provider, "listen", text, "the transcript as a str")
     return text or ""
+
+
+async def _watched(audio: AsyncIterator[bytes], broken: list[Exception]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in audio:
+            yield chunk
+    except Exception as bad:
+        broken.append(bad)
+        raise
 
 
 async def speakers(runtime: Runtime, live: Live) -> list[SpeakerInfo]:
     """The provider's voices."""
-    found: Iterable[Any] = await request(runtime, live, "get_speakers") or ()
-    return [
-        entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo)
-        for entry in found
-    ]
+    found: Any = await request(runtime, live, "get_speakers") or ()
+    try:
+        return [
+            entry if isinstance(entry, SpeakerInfo) else msgspec.convert(dict(entry), SpeakerInfo)
+            for entry in found
+        ]
+    except (TypeError, ValueError) as bad:  # msgspec's own is a ValueError
+        wanted = f"SpeakerInfo values, or mappings with their fields ({bad})"
+        raise failures.odd_result(runtime.provider, "get_speakers", found, wanted) from bad
 
 
 async def listener(runtime: Runtime, live: Live) -> ListenerInfo:
     """Whether the provider turns speech to text."""
     info = await request(runtime, live, "get_listener")
-    return info if isinstance(info, ListenerInfo) else ListenerInfo(enabled=True)
+    if info is None or isinstance(info, bool):
+        return ListenerInfo(enabled=info is not False)
+    try:
+        return info if isinstance(info, ListenerInfo) else msgspec.convert(dict(info), ListenerInfo)
+    except (TypeError, ValueError) as bad:
+        wanted = f"a ListenerInfo, or a mapping with its fields ({bad})"
+        raise failures.odd_result(runtime.provider, "get_listener", info, wanted) from bad
 
 
 def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
@@ -211,8 +258,7 @@ def tool_loop(runtime: Runtime, live: Live) -> ToolLoop:
     async def give_back(call_id: str, output: str) -> None:
         if live.ended:
             return
-        async with live.calls.guard(REQUEST_DEADLINE, partial(runtime.late, "return_tool_result")):
-            await runtime.relay.call("return_tool_result", live.context, call_id, output)
+        await request(runtime, live, "return_tool_result", call_id, output)
         runtime.memory.record_result(call_id, output)
 
     async def go_on() -> None:

@@ -85,6 +85,7 @@ class Restorer:
     def lost(self, live: Live, cause: BaseException | None) -> None:
         """The provider of an open session says that its connection is gone."""
         self._runtime.port = None
+        self._runtime.heard = live
         self.held.limit = self._runtime.input_format.bytes_for(HELD_MS)
         unanswered = self._runtime.tools.unanswered if self._runtime.tools is not None else frozenset()
         error = partial(failures.lost, self._runtime.provider, cause, live.session.id)
@@ -164,8 +165,8 @@ class Restorer:
             self._runtime.input_bytes += len(audio)
             try:
                 result = port(audio)
-            except ConnectionLostError as gone:
-                self._runtime.inflow.not_sent(audio, gone)
+            except Exception as bad:
+                self._runtime.inflow.not_sent(audio, bad)
                 return
             if result is not None:
                 await self._runtime.inflow.wait_sent(result)

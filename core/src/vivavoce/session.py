@@ -36,10 +36,10 @@ from vivavoce.memory import Memory
 from vivavoce.provider import Session
 from vivavoce.reconnect import ReconnectPolicy
 from vivavoce.relay import Relay
-from vivavoce.requests import tool_loop
+from vivavoce.requests import request, tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
-from vivavoce.tasks import Tasks, ended, finish
+from vivavoce.tasks import Tasks, ended, finish, patient
 from vivavoce.toolloop import ToolLoop
 from vivavoce.wanted import Wanted
 
@@ -75,12 +75,14 @@ class Runtime:
         self.input_bytes = 0  # sent since the last commit
         self.port: Any = None  # hands one frame to the provider while the voice is open, else None
         self.template = template
+        self.heard: Live | None = None  # the session before, of which something may still be playing
         self._aside: Live | None = None
         self.tools: ToolLoop | None = None
         self._generation = 0
         self._opened_id: str | None = None  # of the newest session that was open
         self._attempt: asyncio.Task[None] | None = None
         self._joined = 0
+        self._wanted = False  # some caller of connect() knows that it is open
         self._closing: asyncio.Task[None] | None = None
         self.ending: asyncio.Task[None] | None = None  # closes the provider's side of a lost session
         self.tasks = Tasks(self.tell)
@@ -168,8 +170,15 @@ class Runtime:
         if live is self.live and not live.ended:
             if self.state == "open":
                 self.restorer.lost(live, cause)
+            elif live.ready:  # in the moment before it is open
+                asyncio.get_running_loop().call_soon(self.lost, live, cause)
             else:
                 live.calls.fail(partial(failures.lost_while_dialling, self.provider, cause))
+
+    def hush(self) -> None:
+        """The user speaks: what is still playing of the session before falls silent, too."""
+        if self.heard is not None:
+            self.heard.interrupt(cancel=False)
 
     def healthy(self) -> None:
         """The service has answered: an outage is over."""
@@ -179,8 +188,7 @@ class Runtime:
         """Tell the service what was heard, if it can be told and still remembers."""
         if live.ended or not self.relay.implements("interrupt"):
             return
-        async with live.calls.guard(REQUEST_DEADLINE, partial(self.late, "interrupt")):
-            await self.relay.call("interrupt", live.context, interruption)
+        await request(self, live, "interrupt", interruption)
 
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
         """The model calls a tool."""
@@ -206,6 +214,7 @@ class Runtime:
             self.restorer.set_policy(policy)
             async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
                 await self.ready("connect")
+            self._wanted = True
             return
         if self._attempt is None:
             self.restorer.begin(policy, options)
@@ -213,6 +222,7 @@ class Runtime:
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
             )
+            self._wanted = False
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
@@ -222,12 +232,16 @@ class Runtime:
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(attempt)
+            self._wanted = True
         except (TimeoutError, asyncio.CancelledError) as over:
             if isinstance(over, VoiceError):
                 raise
             if self._joined == 1 and not attempt.done():  # nobody else waits for it
                 attempt.cancel()
-                await finish(ended(attempt), CLOSE_DEADLINE * 2, "connect")
+                await finish(ended(attempt), CLOSE_DEADLINE * 4, "connect")
+            elif self._joined == 1 and self.state == "open" and not self._wanted:
+                # It was open in the very moment we gave up.
+                await finish(self.close(), CLOSE_DEADLINE * 4, "connect")
             if timeout is None or isinstance(over, asyncio.CancelledError):
                 raise
             raise failures.connect_late(self.provider, timeout) from None
@@ -260,10 +274,12 @@ class Runtime:
         self._generation += 1
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
         self.tools = tool_loop(self, live)
+        problem = None
         try:
             async with live.calls.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
-                await self.relay.call("connect", live.context, options)
+                await patient(self._dialled(live, options), f"connect() of provider {self.provider!r}")
         except BaseException as failed:
+            problem = failures.typed(self.provider, failed)
             live.end("lost", self.closed_error)
             self.live = None
             try:
@@ -271,9 +287,12 @@ class Runtime:
             finally:
                 if self.state == "connecting":
                     self.to("closed" if self._closing is not None else "idle")
-            raise failures.typed(self.provider, failed) from (
-                None if isinstance(failed, VoiceError) else failed
-            )
+        if problem is not None:  # out here, so that nothing is chained but what is meant to be
+            raise problem
+
+    async def _dialled(self, live: Live, options: Mapping[str, Any]) -> None:
+        await self.relay.call("connect", live.context, options)
+        live.ready = True
 
     def opened(self) -> None:
         """The connection is ready: audio may flow."""
@@ -321,7 +340,7 @@ class Runtime:
             for one in (live, self._aside):
                 if one is not None and self.relay.implements("close"):
                     await self.close_hook(one, "closed")
-            self._aside = None
+            self._aside = self.heard = None
             self.restorer.held.forget()
             self.restorer.stop_timers()
             self.inflow.reset()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from vivavoce.audio import AudioFormat
+from vivavoce.errors import ConfigError
 from vivavoce.events import EndReason, ResponseDone
 from vivavoce.redaction import get_logger
 
@@ -19,6 +20,7 @@ __all__ = ["AudioStream", "Playback", "Response", "Sink"]
 
 UNREAD_LIMIT = 16 * 1024 * 1024
 _PIECE_MS = 100
+_SINK = ("format", "played_ms", "write", "flush", "drain")
 
 
 @runtime_checkable
@@ -166,6 +168,10 @@ class AudioStream:
 
         Streams that are piped to one sink at the same time are played one after the other.
         """
+        missing = [name for name in _SINK if not hasattr(sink, name)]
+        if missing:
+            text = f"pipe() takes a sink; a {type(sink).__name__} lacks {', '.join(missing)}"
+            raise ConfigError(text, option="sink")
         chunks = aiter(self)
         async with _turn_at(sink):
             self._playback.attach(sink)
@@ -216,9 +222,9 @@ class AudioStream:
         return False
 
     def _end(self, reason: EndReason) -> None:
-        """End the stream. An interruption also ends what is complete but was not heard yet."""
+        """End the stream. An interruption also ends what has all arrived but was not heard yet."""
         early = reason in ("interrupted", "cancelled")
-        if self.end_reason is None or (early and self.end_reason == "completed"):
+        if self.end_reason is None or (early and self.end_reason in ("completed", "lost")):
             self.end_reason = reason
         if early:
             self._chunks.clear()

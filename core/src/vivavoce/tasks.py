@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vivavoce.errors import VoiceError
 from vivavoce.redaction import get_logger
 
-__all__ = ["Tasks", "ended", "finish"]
+__all__ = ["PATIENCE", "Tasks", "ended", "finish", "patient"]
 
 logger = get_logger("vivavoce.session")
+
+PATIENCE = 5.0
+"""Seconds that work has to end after it was cancelled; then it is left behind."""
 
 
 class Tasks:
@@ -63,7 +67,9 @@ class Tasks:
         """Cancel all tasks but those, and wait `timeout` seconds for their ends."""
         tasks = self._cancel(self._tasks)
         if tasks:
-            await asyncio.wait(tasks, timeout=timeout)
+            _, left = await asyncio.wait(tasks, timeout=timeout)
+            for task in left:
+                _leave(task, task.get_name())
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
@@ -71,24 +77,81 @@ async def ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
 
 
-async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:
-    """Finish `work` even if this task is cancelled meanwhile, within `deadline` seconds; what it raises is logged."""
-
-    async def bounded() -> None:
-        try:
-            async with asyncio.timeout(deadline):
-                await work
-        except TimeoutError:
-            logger.error("%s did not end within %s s", what, deadline)
-        except Exception:
-            logger.exception("%s failed", what)
-
-    task = asyncio.get_running_loop().create_task(bounded(), name=f"vivavoce {what}")
-    cancelled = False
+async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
+    """The result of `work`. Cancelling this cancels it, too; what does not heed that is left behind, and logged."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work, name=f"vivavoce {what}")
+    until: float | None = None  # once we are cancelled
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await _settled(task, until)
+        except asyncio.CancelledError:
+            until = until or loop.time() + PATIENCE
+            task.cancel()
+        if until is not None and loop.time() >= until and not task.done():
+            _leave(task, what)
+            raise asyncio.CancelledError
+    if until is not None:
+        _unheard(task, logging.DEBUG)  # the cancellation counts
+        raise asyncio.CancelledError
+    if task.cancelled():
+        raise RuntimeError(f"{what} cancelled itself")
+    return task.result()
+
+
+async def _settled(task: asyncio.Task[Any], until: float | None) -> None:
+    """Wait for the end of a task, or for a point in time."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake)
+    timer = loop.call_at(until, wake) if until is not None else None
+    try:
+        await waiter
+    finally:
+        task.remove_done_callback(wake)
+        if timer is not None:
+            timer.cancel()
+
+
+def _leave(task: asyncio.Task[Any], what: str) -> None:
+    logger.error("%s goes on although it was cancelled: it is left behind", what)
+    task.add_done_callback(_unheard)
+
+
+def _unheard(task: asyncio.Task[Any], level: int = logging.ERROR) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.log(level, "%s failed after it was cancelled", task.get_name(), exc_info=task.exception())
+
+
+async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> None:
+    """Finish `work` even if this task is cancelled meanwhile, within `deadline` seconds; what it raises is logged. After
+    that it is cancelled; what does not heed that is left behind."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work, name=f"vivavoce {what}")
+    until, late, cancelled = loop.time() + deadline, False, False
+    while not task.done():
+        try:
+            await _settled(task, until)
         except asyncio.CancelledError:
             cancelled = True
+        if loop.time() < until or task.done():
+            continue
+        if late:
+            _leave(task, what)
+            break
+        logger.error("%s did not end within %s s", what, deadline)
+        late, until = True, loop.time() + PATIENCE
+        task.cancel()
+    if task.done() and not late:
+        failed = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failed is not None:
+            logger.error("%s failed", what, exc_info=failed)
+    elif task.done():
+        _unheard(task, logging.DEBUG)
     if cancelled:
         raise asyncio.CancelledError

@@ -48,11 +48,23 @@ class Tool(msgspec.Struct, frozen=True):
                 f"tool {self.name!r} has no function: give execute=, or execute=None if the app runs its calls",
                 option="tools",
             )
-        if self.timeout <= 0:
+        if (
+            isinstance(self.timeout, bool)
+            or not isinstance(self.timeout, (int, float))
+            or not self.timeout > 0
+        ):
             raise ConfigError(
-                f"tool {self.name!r}: timeout={self.timeout} is not a positive number of seconds",
+                f"tool {self.name!r}: timeout={self.timeout!r} is not a positive number of seconds",
                 option="tools",
             )
+        if not isinstance(self.parameters, Mapping) or self.parameters.get("type", "object") != "object":
+            raise ConfigError(
+                f"tool {self.name!r}: parameters is no JSON schema of type object, such as "
+                '{"type": "object", "properties": {...}}',
+                option="tools",
+            )
+        if not isinstance(self.description, str):
+            raise ConfigError(f"tool {self.name!r}: its description is not text", option="tools")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as before it became a tool."""
@@ -197,18 +209,19 @@ def tool(
 
 
 def as_tools(given: Iterable[Any] | Mapping[str, Any]) -> tuple[Tool, ...]:
-    """Take tools as an app gives them: `Tool`s, typed functions, or a mapping of names to either."""
+    """Take tools as an app gives them: `Tool`s, typed functions, or a mapping of names to either. A `Tool` keeps the
+    name it has."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ConfigError(
             f"tools={given!r}: give a list of tools, or a mapping of names to them", option="tools"
         )
-    entries = list(given.values()) if isinstance(given, Mapping) else list(given)
+    named = given.items() if isinstance(given, Mapping) else [(None, entry) for entry in given]
     tools = []
-    for entry in entries:
+    for name, entry in named:
         if isinstance(entry, Tool):
             tools.append(entry)
         elif callable(entry):
-            tools.append(tool(entry))
+            tools.append(tool(name=name)(entry))
         else:
             raise ConfigError(
                 f"{type(entry).__name__} is not a tool: decorate a function with @vivavoce.tool, or give a vivavoce.Tool",

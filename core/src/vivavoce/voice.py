@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from vivavoce import requests
 from vivavoce.audio import AudioFormat
-from vivavoce.config import build_config, deep_merge, load_mapping, nearest
-from vivavoce.errors import ConfigError, ConnectionLostError, UnsupportedError
+from vivavoce.config import build_config, load_mapping, nearest
+from vivavoce.errors import ConfigError, ProviderLoadError, UnsupportedError, VoiceError
 from vivavoce.events import Role, Usage
-from vivavoce.inputs import as_policy, as_seconds, as_text
+from vivavoce.inputs import as_changes, as_policy, as_seconds, as_text, check_answer, check_text
 from vivavoce.items import Item, as_items
 from vivavoce.lifecycle import State
 from vivavoce.listening import Listening
@@ -61,17 +61,18 @@ class Voice(Listening):
             config_class=parts.config_class,
             has_capabilities=bool(parts.capabilities),
         )
-        claim(provider)
+        wanted, before = Wanted.of(built), as_items(history)
+        claim(parts.provider)
         self._strict = strict
         self._connect_options = parts.connect_options
         self._provider = parts.provider
         self._runtime = Runtime(
             parts.relay,
             capabilities=parts.capabilities,
-            wanted=Wanted.of(built),
+            wanted=wanted,
             template=Session(
                 provider=parts.name,
-                history=as_items(history),
+                history=before,
                 input_format=parts.input_format,
                 output_format=parts.output_format,
             ),
@@ -81,7 +82,14 @@ class Voice(Listening):
             requests.logger.warning(
                 "provider %r cannot use the config key %r: it has no effect", parts.name, key
             )
-        parts.relay.plain("attach", self)
+        try:
+            parts.relay.plain("attach", self)
+        except Exception as bad:
+            release(parts.provider)
+            if isinstance(bad, VoiceError):
+                raise
+            text = f"attach() of a plugin raised {type(bad).__name__}: {bad}"
+            raise ProviderLoadError(text, provider=parts.name) from bad
 
     @classmethod
     def from_config(cls, source: Mapping[str, Any] | str | os.PathLike[str]) -> Self:
@@ -227,8 +235,8 @@ class Voice(Listening):
                 runtime.input_bytes += size
                 try:
                     result = port(audio)
-                except ConnectionLostError as gone:
-                    runtime.inflow.not_sent(audio, gone)
+                except Exception as bad:
+                    runtime.inflow.not_sent(audio, bad)
                 else:
                     if result is not None:
                         await requests.sent(runtime, result)
@@ -243,8 +251,7 @@ class Voice(Listening):
         """Add a text message to the conversation. It asks for no reply: see `answer`."""
         if self._unsupported("send_text", text, role):
             return
-        if not isinstance(text, str):
-            raise ConfigError(f"send_text() takes a str, not {type(text).__name__}", option="text")
+        check_text("send_text", "text", text)
         if role not in ("user", "assistant", "system"):
             raise ConfigError(f"role={role!r}: 'user', 'assistant' or 'system'", option="role")
         await requests.send_text(self._runtime, await self._live("send_text"), text, role)
@@ -258,8 +265,7 @@ class Voice(Listening):
         """
         if self._unsupported("answer", options):
             return Response.empty(self.output_format)
-        if "tools" in options:
-            options["tools"] = as_tools(options["tools"])
+        check_answer(options)
         return await requests.ask(self._runtime, await self._live("answer"), options)
 
     async def interrupt(self, *, item_id: str | None = None, played_ms: float | None = None) -> None:
@@ -271,8 +277,13 @@ class Voice(Listening):
             return
         if played_ms is not None and not (isinstance(played_ms, (int, float)) and played_ms >= 0):
             raise ConfigError(f"played_ms={played_ms!r} is not a number of milliseconds", option="played_ms")
-        live = runtime.live if speaking else await self._live("interrupt")
-        await requests.interrupt(runtime, live if self._supports["interrupt"] else None, item_id, played_ms)
+        if item_id is not None and not isinstance(item_id, str):
+            raise ConfigError(f"item_id={item_id!r} is not the id of an item", option="item_id")
+        # While reconnecting there is no service to tell: what is still heard is silenced now.
+        there = speaking or runtime.state == "reconnecting"
+        live = runtime.live if there else await self._live("interrupt")
+        lives = (runtime.heard, live) if self._supports["interrupt"] else ()
+        await requests.interrupt(runtime, lives, item_id, played_ms)
 
     async def commit_input(self) -> None:
         """Manual turns: the user's turn ends here."""
@@ -293,6 +304,7 @@ class Voice(Listening):
             stream = AudioStream("", self.output_format)
             stream._end("completed")
             return stream
+        check_text("speak", "speaker", speaker, or_none=True)
         options["speaker"] = speaker if speaker is not None else runtime.wanted.speaker
         return await requests.speak(runtime, runtime.aside(), as_text(text), options)
 
@@ -339,6 +351,7 @@ class Voice(Listening):
     async def add_instructions(self, text: str) -> None:
         """Set the instructions of the session. Resolves when acknowledged."""
         if not self._unsupported("add_instructions", {"instructions": text}):
+            check_text("add_instructions", "text", text)
             await self._update({"instructions": text})
 
     async def update_config(self, **session: Any) -> None:
@@ -346,14 +359,7 @@ class Voice(Listening):
         settings, bare or under `session=`. Resolves when acknowledged; if refused, nothing changed."""
         if self._unsupported("update_config", {"session": session}):
             return
-        changes: dict[str, Any] = {
-            key: session.pop(key) for key in ("instructions", "speaker") if key in session
-        }
-        if "tools" in session:
-            changes["tools"] = as_tools(session.pop("tools"))
-        settings = deep_merge(session.pop("session", {}), session)
-        if settings:
-            changes["session"] = settings
+        changes = as_changes(session)
         if changes:
             await self._update(changes)
 
@@ -363,6 +369,7 @@ class Voice(Listening):
     async def send_event(self, type: str, **fields: Any) -> None:
         """Send the provider's own message, untouched."""
         if not self._unsupported("send_event", type, fields):
+            check_text("send_event", "type", type)
             live = await self._live("send_event")
             await requests.request(self._runtime, live, "send_event", type, fields)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from installed import install
+from vivavoce.__main__ import main as start
 from vivavoce.cli import main
 
 COMMANDS = ["talk", "plot", "providers", "doctor", "completion"]
@@ -33,6 +34,14 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     """`vivavoce COMMAND --help` explains it."""
     assert main([command, "--help"]) == 0
     assert f"vivavoce {command}" in capsys.readouterr().out
+
+
+def test_without_arguments_it_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """No command at all shows the help as it is, not as an error of one line."""
+    assert main([]) in (0, 2)
+    shown = capsys.readouterr()
+    assert "\nCommands:\n" in shown.out + shown.err
+    assert "vivavoce: Usage" not in shown.err
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +124,20 @@ def test_without_its_extra_one_line_names_it() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     expected = 'vivavoce: the command line needs click: pip install "vivavoce[cli]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def test_stopped_while_it_is_being_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C before a command has begun is one line, too."""
+
+    class Stops:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "vivavoce.cli", Stops())
+    assert start() == 1
+    assert capsys.readouterr().err == "vivavoce: stopped\n"
 
 
 def test_reader_that_leaves_is_no_error() -> None:

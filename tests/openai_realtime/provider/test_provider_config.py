@@ -106,6 +106,8 @@ async def test_unknown_option_of_connect() -> None:
         ({"url": "api.openai.com"}, ("url='api.openai.com'", "wss://")),
         ({"url": "ftp://example.com"}, ("url='ftp://example.com'", "wss://")),
         ({"url": "wss://"}, ("url='wss://'", "a host")),
+        ({"url": ""}, ("`url` is blank", "leave it out")),
+        ({"url": "  "}, ("`url` is blank",)),
         ({"url": "wss://example.com:port/"}, ("example.com:port", "wss://")),
         ({"dialect": "azure"}, ("the dialect 'azure' has no address of its own", "`url`")),
         ({"dialect": "beta"}, ("the dialect 'beta' has no address of its own", "`url`")),

@@ -115,6 +115,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(bad: BaseException) -> int:
     """Say what went wrong, in one line; return the exit status."""
+    if (
+        isinstance(bad, click.UsageError) and type(bad).__name__ == "NoArgsIsHelpError"
+    ):  # of click 8.2 and later
+        click.echo(bad.format_message(), err=True)
+        return 2
     if isinstance(bad, click.UsageError):
         text = bad.format_message().rstrip(".")
         where = bad.ctx.command_path if bad.ctx is not None else "vivavoce"

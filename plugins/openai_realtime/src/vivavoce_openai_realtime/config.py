@@ -150,7 +150,7 @@ class OpenAIRealtimeConfig(CommonConfig):
         """The credential: from the config, else from the environment. Raises `ConfigError` if there is none."""
         if dialect.auth == "none":
             return None
-        found = self.api_key or next(
+        found = (self.api_key or "").strip() or next(
             (v for name in dialect.key_variables if (v := os.environ.get(name, "").strip())), None
         )
         if not found:
@@ -168,6 +168,8 @@ class OpenAIRealtimeConfig(CommonConfig):
         """The URL to dial. Raises `ConfigError` for one that cannot be."""
         names = ("url", "model", "call_id", "api_version", "deployment")
         try:
+            if self.url is not None and not self.url.strip():  # an empty variable, say: not the service's own address
+                raise ValueError("the option `url` is blank; leave it out for the address of the dialect")
             return dialect.url(
                 {name: getattr(self, name) for name in names if getattr(self, name) is not None}
             )
