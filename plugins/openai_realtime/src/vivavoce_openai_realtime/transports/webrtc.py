@@ -21,7 +21,8 @@ from vivavoce.errors import ConnectError, ConnectionLostError, NotConnectedError
 from vivavoce_openai_realtime.transports._callhttp import CallHttp, bad_answer
 from vivavoce_openai_realtime.transports._peer import Peer, uncancelled
 from vivavoce_openai_realtime.transports.base import Receiver
-from vivavoce_openai_realtime.transports.media import Later, OutgoingAudio, read_audio
+from vivavoce_openai_realtime.transports.media import Later, OutgoingAudio
+from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
 __all__ = ["CallReceiver", "CallTransport", "calls_url", "open_webrtc"]
 
@@ -111,7 +112,7 @@ class CallTransport:
         self._deadline = write_deadline
         self._over: ConnectionLostError | NotConnectedError | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._hearing: Hearing | None = None
         self._low = asyncio.Event()
         pc.addTrack(self.microphone)
         self._channel = pc.createDataChannel(_CHANNEL)
@@ -150,8 +151,8 @@ class CallTransport:
             logger.exception("a message was lost: its receiver failed")
 
     def _track(self, track: MediaStreamTrack) -> None:
-        if track.kind == "audio" and self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(read_audio(track, self._audio))
+        if track.kind == "audio" and self._hearing is None:
+            self._hearing = hear(self._pc, track, self._audio)
 
     def _audio(self, pcm: bytes, format: AudioFormat) -> None:
         if self._over is None:
@@ -239,7 +240,6 @@ class CallTransport:
             await uncancelled(self._ending)
 
     async def _end(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        if self._hearing is not None:
+            await self._hearing.stop()
         await self._pc.close()
