@@ -242,8 +242,10 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
             stamps.append(stamp)
             for frame in decoder.decode(JitterFrame(data=packet, timestamp=stamp)):
                 heard += bytes(frame.planes[0])[: frame.samples * 4]
-    assert 0.5 < loop.time() - began < 1.5
-    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
+    assert loop.time() - began > 0.5
+    steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+    # While it speaks, 20 ms each; after that a busy machine may leave out some silence.
+    assert set(steps[:24]) == {960}
     assert sum(ms for _, ms in played) == pytest.approx(500)
     middle = memoryview(heard).cast("h")[19_200:38_400]
     left, right = middle[0::2], middle[1::2]
@@ -256,13 +258,31 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
 
 
 async def test_loop_that_was_held_up_sends_no_burst() -> None:
-    """After a standstill the track goes on at its pace: what it missed is not sent at once."""
+    """After a standstill a silent track goes on at its pace; what it missed is a gap in its timestamps."""
     track = OutgoingAudio()
     await track.recv()
     track._start -= 5  # type: ignore[operator]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    for _ in range(4):
-        await track.recv()
+    stamps = [(await track.recv()).pts for _ in range(4)]
     assert loop.time() - began > 0.05
+    assert 4.9 < stamps[0] / 48_000 < 7
+    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
+    track.stop()
+
+
+@pytest.mark.parametrize(("standstill", "late"), [(0.4, 0), (5.0, 5.0)])
+async def test_speech_that_was_held_up_catches_up(standstill: float, late: float) -> None:
+    """After a short standstill speech is as late as before it: packets follow faster. What is old is said from now on."""
+    track = OutgoingAudio(ahead_ms=10_000)
+    track.put(bytes(24_000 * 2 * 4), AudioFormat(24_000))
+    await track.recv()
+    track._start -= standstill  # type: ignore[operator]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(40):
+        frame = await track.recv()
+    behind = loop.time() - track._start - frame.pts / 48_000  # type: ignore[operator]
+    assert behind < 0.3
+    assert (loop.time() - began > 0.7) == bool(late)
     track.stop()
