@@ -244,8 +244,9 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
                 heard += bytes(frame.planes[0])[: frame.samples * 4]
     assert loop.time() - began > 0.5
     steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
-    # While it speaks, 20 ms each; after that a busy machine may leave out some silence.
-    assert set(steps[:24]) == {960}
+    # 20 ms each; where a busy machine held it up for long, the time is left out, and no audio.
+    assert {step % 960 for step in steps} == {0}
+    assert steps.count(960) >= len(steps) - 3
     assert sum(ms for _, ms in played) == pytest.approx(500)
     middle = memoryview(heard).cast("h")[19_200:38_400]
     left, right = middle[0::2], middle[1::2]
