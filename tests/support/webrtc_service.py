@@ -246,6 +246,8 @@ class CallService:
         self.replies: list[tuple[str, bytes]] = []
         self.hung_up: list[str] = []
         self.playing: str | None = None
+        self.lets_in = True
+        """WebSockets may join."""
         self._introduces, self._locates = introduces, locates
 
     async def __aenter__(self) -> CallService:
@@ -299,7 +301,7 @@ class CallService:
     async def _join(self, head: bytes, path: str, reader: Any, writer: Any) -> None:
         wanted = parse_qs(urlsplit(path).query).get("call_id", [""])[0]
         call = next((call for call in self.calls if call.id == wanted), None)
-        if call is None:
+        if call is None or not self.lets_in:
             writer.write(
                 b"HTTP/1.1 404 Not Found\r\nContent-Length: 12\r\nConnection: close\r\n\r\nno such call"
             )

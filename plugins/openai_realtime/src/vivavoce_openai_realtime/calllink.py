@@ -95,6 +95,13 @@ class CallLink(Link):
 
     # The service's side.
 
+    def _session_ready(self, event: events.SessionReady) -> None:
+        # With a WebSocket beside the data channel each of them may introduce the session.
+        if self.ready.done():
+            self._read_session(event.config)
+        else:
+            super()._session_ready(event)
+
     def _text(self, event: events.TextDelta) -> None:
         self._speaks(event)
         super()._text(event)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 from vivavoce.config import CommonConfig, nearest
-from vivavoce.errors import ConfigError
+from vivavoce.errors import ConfigError, ConnectError
 from vivavoce.redaction import remember_secret
 
 from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
@@ -100,6 +100,13 @@ def _ice_servers(instance: object, attribute: attrs.Attribute[Any], value: Any) 
     )
 
 
+def _sideband(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise _bad(attribute.name, value, "True or False")
+    if value and instance.transport != "webrtc":
+        raise _bad(attribute.name, value, 'it with transport="webrtc"; call_id joins a call by WebSocket')
+
+
 def _as_servers(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
@@ -129,6 +136,7 @@ class OpenAIRealtimeConfig(CommonConfig):
     api_version: str | None = attrs.field(default=None, validator=_text)
     deployment: str | None = attrs.field(default=None, validator=_text)
     call_id: str | None = attrs.field(default=None, validator=_text)
+    sideband: bool = attrs.field(default=False, validator=_sideband)
     ice_servers: tuple[str | Mapping[str, Any], ...] = attrs.field(
         default=(), converter=_as_servers, validator=_ice_servers, repr=False
     )
@@ -175,6 +183,19 @@ class OpenAIRealtimeConfig(CommonConfig):
             # Of a URL that is shown, neither user nor query: they may hold a credential.
             shown = f"url={_shown(self.url)!r}: " if self.url else ""
             raise ConfigError(f"{shown}{wrong}", option="url", provider="openai-realtime") from wrong
+
+    def sideband_address(self, dialect: Dialect, call_id: str | None) -> str:
+        """The URL of the WebSocket beside a call. Raises `ConnectError` for a call without an id."""
+        if call_id is None:
+            raise ConnectError(
+                "The service did not name the call (no Location), so no WebSocket can join it. Connect without sideband.",
+                code="sideband",
+                provider="openai-realtime",
+                retryable=False,
+            )
+        return attrs.evolve(self, transport="websocket", sideband=False, call_id=call_id, model=None).address(
+            dialect
+        )
 
     def request_headers(self, dialect: Dialect, key: str | None) -> dict[str, str]:
         """The headers of the upgrade, credential included: never log them."""

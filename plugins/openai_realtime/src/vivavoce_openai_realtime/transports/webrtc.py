@@ -20,7 +20,7 @@ from vivavoce.errors import ConnectError, ConnectionLostError, NotConnectedError
 
 from vivavoce_openai_realtime.transports._callhttp import CallHttp, bad_answer
 from vivavoce_openai_realtime.transports._peer import Peer, uncancelled
-from vivavoce_openai_realtime.transports.base import Receiver
+from vivavoce_openai_realtime.transports.base import Receiver, Transport
 from vivavoce_openai_realtime.transports.media import Later, OutgoingAudio
 from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
@@ -111,9 +111,11 @@ class CallTransport:
         self._http = http
         self._deadline = write_deadline
         self._over: ConnectionLostError | NotConnectedError | None = None
+        self._leave = 0.0
         self._ending: asyncio.Task[None] | None = None
         self._hearing: Hearing | None = None
         self._low = asyncio.Event()
+        self._beside: Transport | None = None
         pc.addTrack(self.microphone)
         self._channel = pc.createDataChannel(_CHANNEL)
         self._channel.bufferedAmountLowThreshold = _UNREAD // 2
@@ -133,6 +135,16 @@ class CallTransport:
     def response_headers(self) -> Mapping[str, str]:
         return self._http.response_headers
 
+    # A WebSocket beside the call.
+
+    def beside(self) -> Receiver:
+        """What a WebSocket that joins this call reports to."""
+        return _Beside(self)
+
+    def join(self, beside: Transport) -> None:
+        """From now on events go over this WebSocket, both ways; the data channel stays open and is not listened to."""
+        self._beside = beside
+
     # What the library tells.
 
     def _open(self) -> None:
@@ -140,7 +152,7 @@ class CallTransport:
             self.opened.set_result(None)
 
     def _message(self, data: str | bytes) -> None:
-        if self._over is not None:
+        if self._over is not None or self._beside is not None:
             return
         take: Callable[[Any], None] = self._receiver.receive_binary
         if isinstance(data, str):
@@ -193,6 +205,8 @@ class CallTransport:
         """As `Transport.write`."""
         if self._over is not None:
             raise self._over
+        if self._beside is not None:
+            return self._beside.write(data)
         try:
             self._channel.send(data.decode())
         except InvalidStateError:
@@ -228,6 +242,7 @@ class CallTransport:
         self.microphone.stop()
         self._low.set()
         self.opened.cancel()
+        self._leave = timeout
         try:
             if timeout > 0 and self._ending is None:
                 async with asyncio.timeout(timeout):
@@ -240,6 +255,26 @@ class CallTransport:
             await uncancelled(self._ending)
 
     async def _end(self) -> None:
+        if self._beside is not None:
+            await self._beside.close(timeout=self._leave)
         if self._hearing is not None:
             await self._hearing.stop()
         await self._pc.close()
+
+
+class _Beside:
+    """The receiver of a WebSocket that joined a call: its events are the call's."""
+
+    def __init__(self, call: CallTransport) -> None:
+        self._call = call
+
+    def receive_text(self, data: bytes | bytearray) -> None:
+        if self._call._over is None:
+            self._call._receiver.receive_text(data)
+
+    def receive_binary(self, data: bytes | bytearray) -> None:
+        if self._call._over is None:
+            self._call._receiver.receive_binary(data)
+
+    def connection_lost(self, cause: ConnectionLostError) -> None:
+        self._call._lost("The WebSocket beside the call ended.", cause.code or "connection_lost")
