@@ -246,6 +246,8 @@ class CallService:
         self.replies: list[tuple[str, bytes]] = []
         self.hung_up: list[str] = []
         self.playing: str | None = None
+        self.change: Callable[[str], str] = str
+        """What is done to an answer's SDP on its way."""
         self.lets_in = True
         """WebSockets may join."""
         self._introduces, self._locates = introduces, locates
@@ -293,7 +295,7 @@ class CallService:
             session = json.loads(parts["session"].get_payload(decode=True))
         call = ServiceCall(self, len(self.calls) + 1, {"path": path, "session": session, "headers": headers})
         self.calls.append(call)
-        sdp = (await call.answer(offer)).encode()
+        sdp = self.change(await call.answer(offer)).encode()
         place = f"Location: /v1/realtime/calls/{call.id}\r\n" if self._locates else ""
         head = f"HTTP/1.1 201 Created\r\n{place}Content-Length: {len(sdp)}\r\nConnection: close\r\n\r\n"
         return head.encode() + sdp

@@ -16,6 +16,7 @@ pytest.importorskip("aiortc", reason="aiortc is not installed")
 
 import itertools
 
+from aioice import stun
 from aiortc import RTCSessionDescription
 from aiortc.codecs.opus import OpusDecoder, OpusEncoder
 from aiortc.jitterbuffer import JitterFrame
@@ -178,6 +179,39 @@ async def cancelled_connect(url: str, wishes: int = 1, **config: Any) -> AsyncIt
     assert (datagram_sockets(), library_tasks()) == ([], [])
     assert voice.state == "idle"
     await voice.close()
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Tells who asks by which address it is seen: here one that it is known by nowhere else."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(request.message_method, stun.Class.RESPONSE, request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.7", addr[1])
+        self.transport.sendto(bytes(answer), addr)
+
+
+async def test_stun_server_is_asked() -> None:
+    """The address that a STUN server tells is offered beside the machine's own."""
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+    offers: list[bytes] = []
+
+    def respond(path: str, offer: bytes) -> tuple[int, bytes]:
+        offers.append(offer)
+        return 500, b""
+
+    async with answering(respond) as url:
+        port = server.get_extra_info("sockname")[1]
+        await refusal(url, ConnectError, ice_servers=f"stun:127.0.0.1:{port}")
+    candidates = [line for line in offers[0].decode().splitlines() if line.startswith("a=candidate:")]
+    assert any(" 203.0.113.7 " in line and "typ srflx" in line for line in candidates)
+    assert any(" 127.0.0.1 " in line and "typ host" in line for line in candidates)
+    server.close()
+    await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", ["stun", "turn"])

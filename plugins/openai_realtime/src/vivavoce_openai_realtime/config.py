@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import ssl as ssl_module
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -76,28 +77,38 @@ def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
         raise _bad(attribute.name, value, "text")
 
 
+_SERVER = re.compile(
+    r"(?P<kind>stun|turns?):(?P<host>[^?:/@\s]+)(:(?P<port>[0-9]{1,5}))?(\?transport=(?P<over>udp|tcp))?"
+).fullmatch  # RFC 7064 and 7065, as far as aiortc knows them
+
+
 def _ice_servers(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    for entry in value:
-        server = {"urls": entry} if isinstance(entry, str) else entry
-        if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= {
-            "urls",
-            "username",
-            "credential",
-        }:
-            break
-        urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
-        if not isinstance(urls, list) or not all(
-            isinstance(url, str) and url.startswith(("stun:", "turn:", "turns:")) for url in urls
-        ):
-            break
-    else:
-        return
-    # A server's password may be among them, so none is shown.
-    raise ConfigError(
-        "ice_servers: give a list of URLs (stun:..., turn:...), or of dicts with urls, username and credential",
-        option="ice_servers",
-        provider="openai-realtime",
-    )
+    if not all(_is_server({"urls": entry} if isinstance(entry, str) else entry) for entry in value):
+        # A server's password may be among them, so none is shown.
+        raise ConfigError(
+            "ice_servers: give a list of URLs (stun:host:port), or of dicts with urls, username and credential; "
+            "turn:host:port, turn:host?transport=tcp and turns:host need both of the latter",
+            option="ice_servers",
+            provider="openai-realtime",
+        )
+
+
+def _is_server(server: Any) -> bool:
+    known = {"urls", "username", "credential"}
+    if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= known:
+        return False
+    urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
+    named = all(isinstance(server.get(name), str) and server[name] for name in ("username", "credential"))
+    return isinstance(urls, list) and bool(urls) and all(_is_url(url, named) for url in urls)
+
+
+def _is_url(url: object, named: bool) -> bool:
+    found = _SERVER(url) if isinstance(url, str) else None
+    if found is None or not 0 < int(found["port"] or 3478) < 65_536:
+        return False
+    if found["kind"] == "stun":
+        return found["over"] is None
+    return named and not (found["kind"] == "turns" and found["over"] == "udp")
 
 
 def _sideband(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -16,6 +16,7 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
+    RTCRtpSender,
     RTCSessionDescription,
 )
 
@@ -38,6 +39,12 @@ class Peer(RTCPeerConnection):
         super().__init__(RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self._describing: asyncio.Task[None] | None = None
         self._connecting: set[asyncio.Task[Any]] = set()
+
+    def only_opus(self) -> None:
+        """Offer no other codec: what else the library knows is telephone quality, and an answer with that is none."""
+        for transceiver in self.getTransceivers():
+            known = RTCRtpSender.getCapabilities(transceiver.kind).codecs
+            transceiver.setCodecPreferences([codec for codec in known if codec.mimeType == "audio/opus"])
 
     async def offer(self) -> str:
         """The SDP to send, once this end's addresses are known. Cancelled, it asks no server any more and ends."""

@@ -117,6 +117,7 @@ class CallTransport:
         self._low = asyncio.Event()
         self._beside: Transport | None = None
         pc.addTrack(self.microphone)
+        pc.only_opus()
         self._channel = pc.createDataChannel(_CHANNEL)
         self._channel.bufferedAmountLowThreshold = _UNREAD // 2
         self._channel.on("open", self._open)
