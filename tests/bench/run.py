@@ -85,7 +85,13 @@ def main() -> int:
     if options.peers:
         script("peers.py")
     if not options.quick:
-        for name in ("bench_resample.py", "local_wer.py", "gateway_load.py", "devices_live.py"):
+        for name in (
+            "bench_resample.py",
+            "local_wer.py",
+            "gateway_load.py",
+            "webrtc_load.py",
+            "devices_live.py",
+        ):
             if (HERE / name).exists():
                 script(name)
     return 0

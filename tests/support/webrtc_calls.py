@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
+import stat
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,9 +16,29 @@ from vivavoce import Voice
 Answer = tuple[int, bytes]
 
 
-def over_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ICE leaves the loopback out, which is all that a test needs."""
-    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda *args, **kwargs: ["127.0.0.1"])
+def over_loopback(monkeypatch: pytest.MonkeyPatch, addresses: int = 1) -> None:
+    """ICE leaves the loopback out, which is all that a test needs; `addresses`: as a machine with several has them."""
+    found = ["127.0.0.1"] * addresses
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda *args, **kwargs: found)
+
+
+def datagram_sockets() -> list[str]:
+    """The UDP sockets of this process."""
+    found = []
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as twin:
+                if twin.type == socket.SOCK_DGRAM and twin.family != socket.AF_UNIX:
+                    found.append(str(twin.getsockname()))
+    return sorted(found)
+
+
+def library_tasks() -> list[str]:
+    """The tasks of aiortc and aioice that have not ended."""
+    described = [repr(task) for task in asyncio.all_tasks()]
+    return [text for text in described if "aiortc" in text or "aioice" in text]
 
 
 def caller(url: str, **config: Any) -> Voice:
@@ -29,6 +52,15 @@ async def answering(respond: Callable[[str, bytes], Answer]) -> AsyncIterator[st
     """An HTTP service: `respond(path, body)` gives status and body. Yields its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(
+            asyncio.IncompleteReadError, ConnectionError
+        ):  # a client may leave at any time
+            await take(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         sizes = [
             line.split(":")[1] for line in head.lower().split("\r\n") if line.startswith("content-length:")
@@ -37,8 +69,6 @@ async def answering(respond: Callable[[str, bytes], Answer]) -> AsyncIterator[st
         answer = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         writer.write(answer.encode() + body)
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:

@@ -104,6 +104,42 @@ async def test_silence_before_the_reply_does_not_count(clock: Any, link: CallLin
     assert 38 < heard <= 40  # the converter holds back less than a millisecond
 
 
+async def test_audio_before_its_event(clock: Any, link: CallLink, told: Told) -> None:
+    """The event that a reply begins was lost and sent again: what came before it belongs to the reply."""
+    begin(link)
+    for frame in (QUIET, LOUD, LOUD, QUIET, LOUD):
+        link.receive_audio(frame, OPUS)
+    assert told.of(Speaking) == []
+    say(link, "output_audio_buffer.started", response_id="resp_1")
+    heard = told.session.output_format.milliseconds(sum(len(event.audio) for event in told.of(Speaking)))
+    assert 78 < heard <= 80
+    assert {event.item_id for event in told.of(Speaking)} == {"item_1"}
+
+
+async def test_audio_of_nobody_is_kept_neither_long_nor_much(clock: Any, link: CallLink, told: Told) -> None:
+    """Half a second of quiet ends what was said before it; of endless sound the last seconds are kept."""
+    for frame in (LOUD, *[QUIET] * 25):
+        link.receive_audio(frame, OPUS)
+    say(link, "output_audio_buffer.started", response_id="resp_1")
+    assert told.of(Speaking) == []
+    say(link, "output_audio_buffer.cleared", response_id="resp_1")
+    await asyncio.sleep(0.3)
+    for _ in range(1_000):
+        link.receive_audio(LOUD, OPUS)
+    say(link, "output_audio_buffer.started", response_id="resp_2")
+    assert len(told.of(Speaking)) == 200
+
+
+async def test_rest_of_a_cleared_reply_is_not_the_next_ones(clock: Any, link: CallLink, told: Told) -> None:
+    """What was still on its way when a reply was cleared is nobody's, also when the next begins at once."""
+    begin(link)
+    say(link, "output_audio_buffer.started", response_id="resp_1")
+    say(link, "output_audio_buffer.cleared", response_id="resp_1")
+    link.receive_audio(LOUD, OPUS)
+    say(link, "output_audio_buffer.started", response_id="resp_2")
+    assert told.of(Speaking) == []
+
+
 async def test_reply_that_is_cleared_is_over_at_once(clock: Any, link: CallLink, told: Told) -> None:
     """Nothing of it is heard after that, and its end waits for nothing."""
     begin(link)

@@ -23,6 +23,19 @@ BAD: list[tuple[str, Any, tuple[str, ...]]] = [
     ("ice_servers", ["https://stun.example"], ("ice_servers", "stun:")),
     ("ice_servers", [{"url": "stun:stun.example"}], ("ice_servers", "urls")),
     ("ice_servers", [{"urls": 3}], ("ice_servers", "urls")),
+    ("ice_servers", [{"urls": []}], ("ice_servers", "urls")),
+    ("ice_servers", ["stun:"], ("ice_servers", "stun:host:port")),
+    ("ice_servers", ["stun:stun.example:70000"], ("ice_servers", "stun:host:port")),
+    ("ice_servers", ["stun:stun.example?transport=udp"], ("ice_servers",)),
+    ("ice_servers", ["turn:turn.example"], ("ice_servers", "need both")),
+    ("ice_servers", [{"urls": "turn:a.example", "username": "me"}], ("ice_servers", "need both")),
+    (
+        "ice_servers",
+        [{"urls": "turns:a.example?transport=udp", "username": "me", "credential": "x"}],
+        ("ice_servers",),
+    ),
+    ("sideband", 1, ("sideband=1", "True or False")),
+    ("sideband", True, ("sideband=True", 'transport="webrtc"')),
     ("auth", "baerer", ("auth='baerer'", "'api-key'", "did you mean 'bearer'?")),
     ("auth", 3, ("auth=3", "'basic'")),
     ("headers", ["X-A: b"], ("headers", "a dict of text to text")),
@@ -64,6 +77,25 @@ def test_bad_value(option: str, value: Any, words: tuple[str, ...]) -> None:
     assert caught.value.option == option
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "stun:stun.example",
+        ["stun:192.0.2.1:19302", {"urls": ["turn:a.example"], "username": "me", "credential": "secret"}],
+        {"urls": "turns:a.example:443?transport=tcp", "username": "me", "credential": "secret"},
+        {
+            "urls": ["turn:a.example?transport=tcp", "stun:a.example"],
+            "username": "me",
+            "credential": "secret",
+        },
+    ],
+)
+def test_ice_servers(servers: Any) -> None:
+    """One, or several; none of their passwords is shown."""
+    voice = Voice("openai-realtime", api_key=KEY, transport="webrtc", ice_servers=servers)
+    assert "secret" not in repr(voice)
 
 
 def test_every_option_is_tried() -> None:

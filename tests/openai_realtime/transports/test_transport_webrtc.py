@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import struct
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ pytest.importorskip("aiortc", reason="aiortc is not installed")
 
 import itertools
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aioice import stun
+from aiortc import RTCSessionDescription
 from aiortc.codecs.opus import OpusDecoder, OpusEncoder
 from aiortc.jitterbuffer import JitterFrame
 from vivavoce import AudioFormat
@@ -25,9 +28,10 @@ from vivavoce.errors import (
     ConnectTimeoutError,
     QuotaError,
 )
+from vivavoce_openai_realtime.transports._peer import Peer
 from vivavoce_openai_realtime.transports.media import OutgoingAudio
 from vivavoce_openai_realtime.transports.webrtc import calls_url
-from webrtc_calls import answering, caller, over_loopback
+from webrtc_calls import answering, caller, datagram_sockets, library_tasks, over_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -107,12 +111,11 @@ async def test_no_path_to_the_service() -> None:
 
 async def _answer_from(port: int) -> str:
     """An answer whose only candidate is this port of the loopback."""
-    ours, theirs = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
+    ours, theirs = (Peer() for _ in range(2))
     try:
         ours.addTransceiver("audio")
         ours.createDataChannel("oai-events")
-        await ours.setLocalDescription(await ours.createOffer())
-        await theirs.setRemoteDescription(RTCSessionDescription(ours.localDescription.sdp, "offer"))
+        await theirs.setRemoteDescription(RTCSessionDescription(await ours.offer(), "offer"))
         await theirs.setLocalDescription(await theirs.createAnswer())
         lines = theirs.localDescription.sdp.split("\r\n")
     finally:
@@ -127,34 +130,25 @@ async def _answer_from(port: int) -> str:
     return "\r\n".join(moved)
 
 
-@pytest.mark.soak  # now and then the library keeps a UDP socket a moment longer: to be found out
-@pytest.mark.parametrize("after", range(0, 12))
-async def test_connect_is_cancelled(after: int) -> None:
-    """Cancelled at whichever await: neither socket nor task nor thread is left."""
+@pytest.mark.parametrize("wishes", [1, 3])
+async def test_connect_is_cancelled(monkeypatch: pytest.MonkeyPatch, wishes: int) -> None:
+    """Cancelled in whichever turn of the loop, once or again: neither socket nor task is left by then."""
+    over_loopback(monkeypatch, addresses=3)  # sockets are opened and closed one by one
     silent = await _answer_from(9)
+    reached: set[bool] = set()
     async with answering(lambda path, offer: (201, silent.encode())) as url:
-        voice = caller(url)
-        connecting = asyncio.create_task(voice.connect(timeout=5_000))
-        for _ in range(after * after):
-            await asyncio.sleep(0)
-        connecting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await connecting
-        assert voice.state == "idle"
-        await voice.close()
-    await _library_is_done()
+        for turns in range(0, 240, 4):
+            async with cancelled_connect(url, wishes) as connecting:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                reached.add(bool(datagram_sockets()))
+                connecting.cancel()
+    assert reached == {False, True}
 
 
-async def _library_is_done() -> None:
-    """aiortc's own tasks end, and free their sockets, a moment after its `close()`; ours are the leak guard's."""
-    async with asyncio.timeout(5):
-        while any("aiortc" in str(task) or "aioice" in str(task) for task in asyncio.all_tasks()):
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
-
-
-async def test_connect_is_cancelled_while_a_path_is_sought() -> None:
+async def test_connect_is_cancelled_while_a_path_is_sought(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled after the answer, in the midst of ICE: nothing is left either."""
+    over_loopback(monkeypatch, addresses=3)
     silent = await _answer_from(9)
     asked = asyncio.Event()
 
@@ -163,15 +157,78 @@ async def test_connect_is_cancelled_while_a_path_is_sought() -> None:
         return 201, silent.encode()
 
     async with answering(respond) as url:
-        voice = caller(url)
-        connecting = asyncio.create_task(voice.connect(timeout=5_000))
-        await asked.wait()
-        await asyncio.sleep(0.1)
+        for milliseconds in (0, 2, 5, 30, 100):
+            asked.clear()
+            async with cancelled_connect(url) as connecting:
+                await asked.wait()
+                await asyncio.sleep(milliseconds / 1000)
+                connecting.cancel()
+
+
+@contextlib.asynccontextmanager
+async def cancelled_connect(url: str, wishes: int = 1, **config: Any) -> AsyncIterator[asyncio.Task[None]]:
+    """A connect that the block cancels; then nothing of a call is left, without a moment's grace."""
+    voice = caller(url, **config)
+    connecting = asyncio.create_task(voice.connect(timeout=10_000))
+    yield connecting
+    for _ in range(wishes - 1):
+        await asyncio.sleep(0)
         connecting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await connecting
-        await voice.close()
-    await _library_is_done()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert (datagram_sockets(), library_tasks()) == ([], [])
+    assert voice.state == "idle"
+    await voice.close()
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Tells who asks by which address it is seen: here one that it is known by nowhere else."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(request.message_method, stun.Class.RESPONSE, request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.7", addr[1])
+        self.transport.sendto(bytes(answer), addr)
+
+
+async def test_stun_server_is_asked() -> None:
+    """The address that a STUN server tells is offered beside the machine's own."""
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+    offers: list[bytes] = []
+
+    def respond(path: str, offer: bytes) -> tuple[int, bytes]:
+        offers.append(offer)
+        return 500, b""
+
+    async with answering(respond) as url:
+        port = server.get_extra_info("sockname")[1]
+        await refusal(url, ConnectError, ice_servers=f"stun:127.0.0.1:{port}")
+    candidates = [line for line in offers[0].decode().splitlines() if line.startswith("a=candidate:")]
+    assert any(" 203.0.113.7 " in line and "typ srflx" in line for line in candidates)
+    assert any(" 127.0.0.1 " in line and "typ host" in line for line in candidates)
+    server.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", ["stun", "turn"])
+async def test_server_that_does_not_answer(kind: str) -> None:
+    """A STUN or TURN server that is silent holds up neither the budget of a connect nor its cancellation."""
+    loop = asyncio.get_running_loop()
+    silent, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+    port = silent.get_extra_info("sockname")[1]
+    servers = [{"urls": f"{kind}:127.0.0.1:{port}", "username": "me", "credential": "secret"}]
+    ours = datagram_sockets()
+    async with answering(lambda path, offer: (500, b"")) as url:
+        began = loop.time()
+        await refusal(url, ConnectTimeoutError, timeout=700, ice_servers=servers)
+        assert loop.time() - began < 4  # the library itself would wait for five
+        assert (datagram_sockets(), library_tasks()) == (ours, [])
+    silent.close()
+    await asyncio.sleep(0)
 
 
 async def test_webrtc_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +276,11 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
             stamps.append(stamp)
             for frame in decoder.decode(JitterFrame(data=packet, timestamp=stamp)):
                 heard += bytes(frame.planes[0])[: frame.samples * 4]
-    assert 0.5 < loop.time() - began < 1.5
-    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
+    assert loop.time() - began > 0.5
+    steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+    # 20 ms each; where a busy machine held it up for long, the time is left out, and no audio.
+    assert {step % 960 for step in steps} == {0}
+    assert steps.count(960) >= len(steps) - 3
     assert sum(ms for _, ms in played) == pytest.approx(500)
     middle = memoryview(heard).cast("h")[19_200:38_400]
     left, right = middle[0::2], middle[1::2]
@@ -233,13 +293,31 @@ async def test_audio_is_paced_and_keeps_its_level() -> None:
 
 
 async def test_loop_that_was_held_up_sends_no_burst() -> None:
-    """After a standstill the track goes on at its pace: what it missed is not sent at once."""
+    """After a standstill a silent track goes on at its pace; what it missed is a gap in its timestamps."""
     track = OutgoingAudio()
     await track.recv()
     track._start -= 5  # type: ignore[operator]
     loop = asyncio.get_running_loop()
     began = loop.time()
-    for _ in range(4):
-        await track.recv()
+    stamps = [(await track.recv()).pts for _ in range(4)]
     assert loop.time() - began > 0.05
+    assert 4.9 < stamps[0] / 48_000 < 7
+    assert {later - earlier for earlier, later in itertools.pairwise(stamps)} == {960}
+    track.stop()
+
+
+@pytest.mark.parametrize(("standstill", "late"), [(0.4, 0), (5.0, 5.0)])
+async def test_speech_that_was_held_up_catches_up(standstill: float, late: float) -> None:
+    """After a short standstill speech is as late as before it: packets follow faster. What is old is said from now on."""
+    track = OutgoingAudio(ahead_ms=10_000)
+    track.put(bytes(24_000 * 2 * 4), AudioFormat(24_000))
+    await track.recv()
+    track._start -= standstill  # type: ignore[operator]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(40):
+        frame = await track.recv()
+    behind = loop.time() - track._start - frame.pts / 48_000  # type: ignore[operator]
+    assert behind < 0.3
+    assert (loop.time() - began > 0.7) == bool(late)
     track.stop()

@@ -7,6 +7,7 @@ For the core a reply is over when it was heard, so its end is held until then.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,6 +37,39 @@ _TAIL_S = 0.25
 _QUIET = 16
 """Samples up to this are the codec's silence before a reply."""
 _KEPT = 64
+_EARLY = 200
+"""Frames that may come before the event that says whose they are: it is sent again when it was lost, after a second or more."""
+_PAUSE = 25
+"""Quiet frames in a row that end what was said before: half a second."""
+
+
+def _quiet(pcm: bytes) -> bool:
+    samples = memoryview(pcm).cast("h")
+    return not pcm.strip(b"\0") or (max(samples) <= _QUIET and min(samples) >= -_QUIET)
+
+
+class _Early:
+    """Speech that came before its event. Audio and events take different ways, and either may be the faster."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[bytes, AudioFormat]] = deque(maxlen=_EARLY)
+        self._quiet = 0
+
+    def keep(self, pcm: bytes, format: AudioFormat) -> None:
+        if _quiet(pcm):
+            self._quiet += 1
+            if self._quiet >= _PAUSE:
+                self._frames.clear()
+            if not self._frames:
+                return
+        else:
+            self._quiet = 0
+        self._frames.append((pcm, format))
+
+    def take(self) -> list[tuple[bytes, AudioFormat]]:
+        taken = list(self._frames)
+        self._frames.clear()
+        return taken
 
 
 class CallLink(Link):
@@ -58,8 +92,17 @@ class CallLink(Link):
         self._held: dict[str, events.ResponseFinished] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._converter: Converter | None = None
+        self._early = _Early()
+        self._deaf_until = 0.0  # till then comes what is left of a reply that is over
 
     # The service's side.
+
+    def _session_ready(self, event: events.SessionReady) -> None:
+        # With a WebSocket beside the data channel each of them may introduce the session.
+        if self.ready.done():
+            self._read_session(event.config)
+        else:
+            super()._session_ready(event)
 
     def _text(self, event: events.TextDelta) -> None:
         self._speaks(event)
@@ -82,6 +125,8 @@ class CallLink(Link):
         if self._playing is not None:
             self._unheard.discard(self._playing)
             self._cancel(self._playing)
+        for pcm, format in self._early.take():
+            self.receive_audio(pcm, format)
 
     def _stopped(self, event: OutputAudioBufferStopped) -> None:
         reply = given(event.response_id) or self._playing
@@ -94,13 +139,13 @@ class CallLink(Link):
     def _settle(self) -> None:
         """What plays was heard: so it is over, if the service has finished it."""
         if (reply := self._playing) is not None:
-            self._playing = None
             self._over(reply)
 
     def _over(self, reply: str) -> None:
         self._cancel(reply)
         if self._playing == reply:
             self._playing = None
+            self._deaf_until = asyncio.get_running_loop().time() + _TAIL_S
         self._unheard.discard(reply)
         if (finished := self._held.pop(reply, None)) is not None:
             super()._response_finished(finished)
@@ -126,10 +171,14 @@ class CallLink(Link):
 
     def receive_audio(self, pcm: bytes, format: AudioFormat) -> None:
         """20 ms of the call; silence where no reply is to be heard."""
-        if self._playing is None or self.lost:
+        if self.lost:
+            return
+        if self._playing is None:
+            if asyncio.get_running_loop().time() >= self._deaf_until:
+                self._early.keep(pcm, format)
             return
         if self._onset:
-            if max(map(abs, memoryview(pcm).cast("h")), default=0) <= _QUIET:
+            if _quiet(pcm):
                 return
             self._onset = False
         wanted = self.context.session.output_format

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import ssl as ssl_module
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 from vivavoce.config import CommonConfig, nearest
-from vivavoce.errors import ConfigError
+from vivavoce.errors import ConfigError, ConnectError
 from vivavoce.redaction import remember_secret
 
 from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
@@ -76,28 +77,45 @@ def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
         raise _bad(attribute.name, value, "text")
 
 
+_SERVER = re.compile(
+    r"(?P<kind>stun|turns?):(?P<host>[^?:/@\s]+)(:(?P<port>[0-9]{1,5}))?(\?transport=(?P<over>udp|tcp))?"
+).fullmatch  # RFC 7064 and 7065, as far as aiortc knows them
+
+
 def _ice_servers(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    for entry in value:
-        server = {"urls": entry} if isinstance(entry, str) else entry
-        if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= {
-            "urls",
-            "username",
-            "credential",
-        }:
-            break
-        urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
-        if not isinstance(urls, list) or not all(
-            isinstance(url, str) and url.startswith(("stun:", "turn:", "turns:")) for url in urls
-        ):
-            break
-    else:
-        return
-    # A server's password may be among them, so none is shown.
-    raise ConfigError(
-        "ice_servers: give a list of URLs (stun:..., turn:...), or of dicts with urls, username and credential",
-        option="ice_servers",
-        provider="openai-realtime",
-    )
+    if not all(_is_server({"urls": entry} if isinstance(entry, str) else entry) for entry in value):
+        # A server's password may be among them, so none is shown.
+        raise ConfigError(
+            "ice_servers: give a list of URLs (stun:host:port), or of dicts with urls, username and credential; "
+            "turn:host:port, turn:host?transport=tcp and turns:host need both of the latter",
+            option="ice_servers",
+            provider="openai-realtime",
+        )
+
+
+def _is_server(server: Any) -> bool:
+    known = {"urls", "username", "credential"}
+    if not isinstance(server, Mapping) or not {"urls"} <= server.keys() <= known:
+        return False
+    urls = [server["urls"]] if isinstance(server["urls"], str) else server["urls"]
+    named = all(isinstance(server.get(name), str) and server[name] for name in ("username", "credential"))
+    return isinstance(urls, list) and bool(urls) and all(_is_url(url, named) for url in urls)
+
+
+def _is_url(url: object, named: bool) -> bool:
+    found = _SERVER(url) if isinstance(url, str) else None
+    if found is None or not 0 < int(found["port"] or 3478) < 65_536:
+        return False
+    if found["kind"] == "stun":
+        return found["over"] is None
+    return named and not (found["kind"] == "turns" and found["over"] == "udp")
+
+
+def _sideband(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise _bad(attribute.name, value, "True or False")
+    if value and instance.transport != "webrtc":
+        raise _bad(attribute.name, value, 'it with transport="webrtc"; call_id joins a call by WebSocket')
 
 
 def _as_servers(value: Any) -> Any:
@@ -129,6 +147,7 @@ class OpenAIRealtimeConfig(CommonConfig):
     api_version: str | None = attrs.field(default=None, validator=_text)
     deployment: str | None = attrs.field(default=None, validator=_text)
     call_id: str | None = attrs.field(default=None, validator=_text)
+    sideband: bool = attrs.field(default=False, validator=_sideband)
     ice_servers: tuple[str | Mapping[str, Any], ...] = attrs.field(
         default=(), converter=_as_servers, validator=_ice_servers, repr=False
     )
@@ -177,6 +196,19 @@ class OpenAIRealtimeConfig(CommonConfig):
             # Of a URL that is shown, neither user nor query: they may hold a credential.
             shown = f"url={_shown(self.url)!r}: " if self.url else ""
             raise ConfigError(f"{shown}{wrong}", option="url", provider="openai-realtime") from wrong
+
+    def sideband_address(self, dialect: Dialect, call_id: str | None) -> str:
+        """The URL of the WebSocket beside a call. Raises `ConnectError` for a call without an id."""
+        if call_id is None:
+            raise ConnectError(
+                "The service did not name the call (no Location), so no WebSocket can join it. Connect without sideband.",
+                code="sideband",
+                provider="openai-realtime",
+                retryable=False,
+            )
+        return attrs.evolve(self, transport="websocket", sideband=False, call_id=call_id, model=None).address(
+            dialect
+        )
 
     def request_headers(self, dialect: Dialect, key: str | None) -> dict[str, str]:
         """The headers of the upgrade, credential included: never log them."""

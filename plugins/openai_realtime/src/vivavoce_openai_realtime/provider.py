@@ -21,13 +21,14 @@ from vivavoce.trace import open_trace
 from vivavoce_openai_realtime import shapes
 from vivavoce_openai_realtime.calllink import CallLink
 from vivavoce_openai_realtime.config import OpenAIRealtimeConfig
+from vivavoce_openai_realtime.joined import JoinedLink
 from vivavoce_openai_realtime.link import Link
 from vivavoce_openai_realtime.protocol.client import ClientProtocol
 from vivavoce_openai_realtime.protocol.dialects import GA, Dialect
 from vivavoce_openai_realtime.protocol.shaping import deep_merge
 
 if TYPE_CHECKING:
-    from vivavoce_openai_realtime.transports.base import Transport
+    from vivavoce_openai_realtime.transports.base import Receiver, Transport
     from vivavoce_openai_realtime.transports.webrtc import CallTransport
 
 __all__ = ["OpenAIRealtimeProvider"]
@@ -65,16 +66,21 @@ class OpenAIRealtimeProvider:
         dialect = config.spoken(self.dialect)
         key = config.key(dialect)
         address = config.address(dialect)
-        make = CallLink if config.transport == "webrtc" else Link
-        link = self._link = make(ClientProtocol(dialect), context, open_trace(self.name))
+        link = self._link = _kind(config)(ClientProtocol(dialect), context, open_trace(self.name))
         link.raw = self._raw_listeners > 0
         headers = config.request_headers(dialect, key)
         if isinstance(link, CallLink):
             link.transport = await _call(link, config, address, headers)
+            if config.sideband:
+                beside = config.sideband_address(dialect, link.transport.call_id)
+                receiver = link.transport.beside()
+                opened = await _dial(receiver, config, beside, headers, dialect.subprotocols(key))
+                link.transport.join(opened)
         else:
             link.transport = await _dial(link, config, address, headers, dialect.subprotocols(key))
         await self._configure(link, context, dialect, config.model)
-        await self._replay(link, context)
+        if not isinstance(link, JoinedLink):
+            await self._replay(link, context)
 
     async def _configure(self, link: Link, context: Context, dialect: Dialect, model: str | None) -> None:
         # A service that introduces the session only after our update is not waited for longer.
@@ -83,7 +89,12 @@ class OpenAIRealtimeProvider:
             await link.ready
         finally:
             timer.cancel()
-        wanted = shapes.session_config(context.session, dialect, model)
+        if isinstance(link, JoinedLink):
+            wanted = shapes.given_config(context.session, dialect)
+        else:
+            wanted = shapes.session_config(context.session, dialect, model)
+        if not wanted:
+            return
         shapes.warn_of_lost(wanted, dialect)
         try:
             await self._update(link, wanted)
@@ -144,7 +155,7 @@ class OpenAIRealtimeProvider:
     @hookimpl
     async def interrupt(self, context: Context, interruption: Interruption) -> None:
         link = self._linked(context)
-        if isinstance(link, CallLink):
+        if isinstance(link, CallLink | JoinedLink):
             link.cut(interruption)
             await link.flush()
             return
@@ -234,8 +245,14 @@ class OpenAIRealtimeProvider:
         return link
 
 
+def _kind(config: OpenAIRealtimeConfig) -> type[Link]:
+    if config.transport == "webrtc":
+        return CallLink
+    return JoinedLink if config.call_id is not None else Link
+
+
 async def _dial(
-    link: Link,
+    receiver: Receiver,
     config: OpenAIRealtimeConfig,
     address: str,
     headers: Mapping[str, str],
@@ -245,7 +262,7 @@ async def _dial(
 
     return await open_websocket(
         address,
-        link,
+        receiver,
         headers=headers,
         subprotocols=subprotocols,
         ssl=config.ssl,

@@ -20,6 +20,7 @@ from vivavoce_openai_realtime.protocol.values import AudioFormat as WireFormat
 
 __all__ = [
     "core_format",
+    "given_config",
     "item",
     "read_session",
     "reply_options",
@@ -107,6 +108,20 @@ def session_config(session: Session, dialect: Dialect, model: str | None) -> dic
     wanted = deep_merge(defaults, given)
     if session.tools:
         # Tools that the service runs itself (MCP) come from `session`, ours beside them.
+        wanted["tools"] = [*map(tool, session.tools), *(given.get("tools") or ())]
+    return wanted
+
+
+def given_config(session: Session, dialect: Dialect) -> dict[str, Any]:
+    """What was asked for of a session that somebody else has set up: no defaults. Empty if nothing was."""
+    wanted: dict[str, Any] = {}
+    if session.instructions is not None:
+        wanted["instructions"] = session.instructions
+    if session.speaker is not None:
+        wanted["audio"] = {"output": {"voice": session.speaker}}
+    given = _moved(session.settings, dialect)
+    wanted = deep_merge(wanted, given)
+    if session.tools:
         wanted["tools"] = [*map(tool, session.tools), *(given.get("tools") or ())]
     return wanted
 

@@ -25,8 +25,11 @@ _OPUS = AudioFormat(48_000, 2)
 _SAMPLES = _OPUS.rate * FRAME_MS // 1000
 _BYTES = _OPUS.bytes_for(FRAME_MS)
 _SILENCE = bytes(_BYTES)
-_LATE_S = 0.2
-"""A track that is so late (the loop was held up) goes on from now: what it missed is not sent in a burst."""
+_LATE_S = 1.0
+"""A track that is so late (the loop was held up) goes on from now. One that is less late, and has something to say, hurries:
+else a moment's standstill would be delay for the rest of the call."""
+_HURRY_S = 0.005
+"""Between packets of a track that hurries."""
 
 
 class Later:
@@ -105,11 +108,14 @@ class OutgoingAudio(MediaStreamTrack):
         loop = asyncio.get_running_loop()
         if self._start is None:
             self._start = loop.time()
-        wait = self._start + self._frames * FRAME_MS / 1000 - loop.time()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        elif wait < -_LATE_S:
-            self._start -= wait
+        late = loop.time() - self._start - self._frames * FRAME_MS / 1000
+        if late < _HURRY_S:
+            await asyncio.sleep(max(0.0, -late))
+        elif late < _LATE_S and self._pieces:
+            await asyncio.sleep(_HURRY_S)
+        else:
+            # The time that was missed is missing in the timestamps, too: for the other end it is a pause.
+            self._frames += int(late * 1000 / FRAME_MS)
         frame = AudioFrame(format="s16", layout="stereo", samples=_SAMPLES)
         frame.planes[0].update(self._next())
         frame.sample_rate = _OPUS.rate

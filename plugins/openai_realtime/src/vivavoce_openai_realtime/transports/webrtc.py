@@ -7,40 +7,30 @@ https://developers.openai.com/api/docs/guides/realtime-webrtc).
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
-from aiortc import (
-    MediaStreamTrack,
-    RTCConfiguration,
-    RTCIceServer,
-    RTCPeerConnection,
-    RTCSessionDescription,
-)
+from aiortc import MediaStreamTrack
 from aiortc.exceptions import InvalidStateError
 from vivavoce.audio import AudioFormat
-from vivavoce.errors import ConfigError, ConnectError, ConnectionLostError, NotConnectedError
+from vivavoce.errors import ConnectError, ConnectionLostError, NotConnectedError
 
-from vivavoce_openai_realtime.transports.base import Receiver
-from vivavoce_openai_realtime.transports.errors import http_refused
-from vivavoce_openai_realtime.transports.media import Later, OutgoingAudio, read_audio
+from vivavoce_openai_realtime.transports._callhttp import CallHttp, bad_answer
+from vivavoce_openai_realtime.transports._peer import Peer, uncancelled
+from vivavoce_openai_realtime.transports.base import Receiver, Transport
+from vivavoce_openai_realtime.transports.media import Later, OutgoingAudio
+from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
 __all__ = ["CallReceiver", "CallTransport", "calls_url", "open_webrtc"]
 
 logger = logging.getLogger("vivavoce.openai_realtime")
 
 _CHANNEL = "oai-events"
-_LARGEST_ANSWER = 256 * 1024
 _UNREAD = 1024 * 1024
 """Bytes that may wait for the peer before a write waits, too."""
-
-_GATHERING = 6.0
-"""Seconds that a cancelled call waits for its addresses at the most; the library asks a STUN server for five."""
 
 
 class CallReceiver(Receiver, Protocol):
@@ -80,12 +70,11 @@ async def open_webrtc(
     `QuotaError` (429), and `ConnectError` for everything else: `sdp` (an answer that is none, or without audio),
     `ice` (no path to the service), `connect` (HTTP failed).
     """
-    pc = RTCPeerConnection(RTCConfiguration(iceServers=_servers(ice_servers)))
-    http = _Http(url, dict(headers or {}), ssl, proxy)
+    pc = Peer(ice_servers)
+    http = CallHttp(url, dict(headers or {}), ssl, proxy)
     call = CallTransport(pc, receiver, http, write_deadline)
     try:
-        await _gather(pc)
-        answer = await http.offer(pc.localDescription.sdp, session)
+        answer = await http.offer(await pc.offer(), session)
         await _accept(pc, answer)
         await call.opened
     except BaseException:
@@ -94,116 +83,19 @@ async def open_webrtc(
     return call
 
 
-async def _gather(pc: RTCPeerConnection) -> None:
-    """Describe this end. Not cut short: the library would lose sight of the socket it is opening just then."""
-    gathering = asyncio.ensure_future(pc.setLocalDescription(await pc.createOffer()))
-    try:
-        await asyncio.shield(gathering)
-    except asyncio.CancelledError:
-        await asyncio.wait({gathering}, timeout=_GATHERING)
-        gathering.cancel()
-        raise
-
-
-def _servers(given: Iterable[str | Mapping[str, Any]]) -> list[RTCIceServer]:
-    return [
-        RTCIceServer(urls=server) if isinstance(server, str) else RTCIceServer(**server) for server in given
-    ]
-
-
-async def _accept(pc: RTCPeerConnection, answer: str) -> None:
+async def _accept(pc: Peer, answer: str) -> None:
     lines = answer.splitlines()
     if not lines or lines[0].strip() != "v=0":
-        raise _bad_answer("it is no SDP")
+        raise bad_answer("it is no SDP")
     audio = [line.split() for line in lines if line.startswith("m=audio ")]
     if not any(len(words) > 3 and words[1] != "0" for words in audio):
-        raise _bad_answer("it takes no audio")
+        raise bad_answer("it takes no audio")
     if not any(line.startswith("m=application ") for line in lines):
-        raise _bad_answer("it takes no data channel")
+        raise bad_answer("it takes no data channel")
     try:
-        await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await pc.accept(answer)
     except Exception as wrong:  # the library raises whatever its parser stumbles over
-        raise _bad_answer(str(wrong) or type(wrong).__name__) from wrong
-
-
-def _bad_answer(why: str) -> ConnectError:
-    return ConnectError(
-        f"The service's answer to the call cannot be used: {why}. Check that the url leads to a Realtime service that takes WebRTC.",
-        code="sdp",
-        retryable=False,
-    )
-
-
-class _Http:
-    """The HTTP side of a call: the offer, and the hang-up."""
-
-    def __init__(
-        self, url: str, headers: dict[str, str], ssl: ssl_module.SSLContext | None, proxy: str | bool | None
-    ) -> None:
-        self._url = url
-        self._headers = headers
-        self._verify: Any = ssl if ssl is not None else url.startswith("https:")
-        self._proxy = proxy
-        self.response_headers: dict[str, str] = {}
-        self.call_id: str | None = None
-
-    def _client(self) -> httpx.AsyncClient:
-        try:
-            return httpx.AsyncClient(
-                verify=self._verify,
-                headers=self._headers,
-                proxy=self._proxy if isinstance(self._proxy, str) else None,
-                trust_env=self._proxy is True,
-                timeout=None,
-            )
-        except (ValueError, httpx.InvalidURL) as wrong:
-            # The address itself stays out: it may hold a password.
-            raise ConfigError(
-                "proxy is no proxy address. It looks like http://host:port.", option="proxy"
-            ) from wrong
-
-    async def offer(self, sdp: str, session: Mapping[str, Any] | None) -> str:
-        """Post the offer; the answer's SDP."""
-        body: dict[str, Any] = {"content": sdp, "headers": {"Content-Type": "application/sdp"}}
-        if session is not None:
-            parts = {
-                "sdp": (None, sdp, "application/sdp"),
-                "session": (None, json.dumps(session), "application/json"),
-            }
-            body = {"files": parts}
-        target = urlsplit(self._url).netloc.rpartition("@")[2]
-        try:
-            async with self._client() as client, client.stream("POST", self._url, **body) as response:
-                answer = b""
-                async for chunk in response.aiter_bytes():
-                    answer += chunk
-                    if len(answer) > _LARGEST_ANSWER:
-                        raise _bad_answer("it is too long")
-        except httpx.InvalidURL as wrong:
-            raise ConfigError(f"url cannot be called: {wrong}", option="url") from wrong
-        except httpx.HTTPError as failed:
-            raise ConnectError(
-                f"{target} cannot be reached: {str(failed) or type(failed).__name__}. Check the network and the url, then connect again.",
-                code="connect",
-                retryable=True,
-            ) from failed
-        if response.status_code not in (200, 201):
-            raise http_refused(response.status_code, response.reason_phrase, answer, target=target)
-        self.response_headers = {k.lower(): v for k, v in response.headers.items()}
-        self.call_id = self.response_headers.get("location", "").rstrip("/").rsplit("/", 1)[-1] or None
-        return answer.decode("utf-8", "replace")
-
-    async def hang_up(self) -> None:
-        """Tell the service that the call is over. It notices anyway: a failure is nobody's concern."""
-        if self.call_id is None:
-            return
-        # By our own address and not by the Location's: the key goes nowhere else.
-        address = f"{self._url.partition('?')[0]}/{self.call_id}/hangup"
-        try:
-            async with self._client() as client:
-                await client.post(address)
-        except httpx.HTTPError as failed:
-            logger.debug("the service did not take the hang-up: %s", type(failed).__name__)
+        raise bad_answer(str(wrong) or type(wrong).__name__) from wrong
 
 
 class CallTransport:
@@ -211,9 +103,7 @@ class CallTransport:
 
     subprotocol: str | None = None
 
-    def __init__(
-        self, pc: RTCPeerConnection, receiver: CallReceiver, http: _Http, write_deadline: float
-    ) -> None:
+    def __init__(self, pc: Peer, receiver: CallReceiver, http: CallHttp, write_deadline: float) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.microphone = OutgoingAudio()
         self._pc = pc
@@ -221,10 +111,13 @@ class CallTransport:
         self._http = http
         self._deadline = write_deadline
         self._over: ConnectionLostError | NotConnectedError | None = None
+        self._leave = 0.0
         self._ending: asyncio.Task[None] | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._hearing: Hearing | None = None
         self._low = asyncio.Event()
+        self._beside: Transport | None = None
         pc.addTrack(self.microphone)
+        pc.only_opus()
         self._channel = pc.createDataChannel(_CHANNEL)
         self._channel.bufferedAmountLowThreshold = _UNREAD // 2
         self._channel.on("open", self._open)
@@ -243,6 +136,16 @@ class CallTransport:
     def response_headers(self) -> Mapping[str, str]:
         return self._http.response_headers
 
+    # A WebSocket beside the call.
+
+    def beside(self) -> Receiver:
+        """What a WebSocket that joins this call reports to."""
+        return _Beside(self)
+
+    def join(self, beside: Transport) -> None:
+        """From now on events go over this WebSocket, both ways; the data channel stays open and is not listened to."""
+        self._beside = beside
+
     # What the library tells.
 
     def _open(self) -> None:
@@ -250,7 +153,7 @@ class CallTransport:
             self.opened.set_result(None)
 
     def _message(self, data: str | bytes) -> None:
-        if self._over is not None:
+        if self._over is not None or self._beside is not None:
             return
         take: Callable[[Any], None] = self._receiver.receive_binary
         if isinstance(data, str):
@@ -261,8 +164,8 @@ class CallTransport:
             logger.exception("a message was lost: its receiver failed")
 
     def _track(self, track: MediaStreamTrack) -> None:
-        if track.kind == "audio" and self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(read_audio(track, self._audio))
+        if track.kind == "audio" and self._hearing is None:
+            self._hearing = hear(self._pc, track, self._audio)
 
     def _audio(self, pcm: bytes, format: AudioFormat) -> None:
         if self._over is None:
@@ -303,6 +206,8 @@ class CallTransport:
         """As `Transport.write`."""
         if self._over is not None:
             raise self._over
+        if self._beside is not None:
+            return self._beside.write(data)
         try:
             self._channel.send(data.decode())
         except InvalidStateError:
@@ -338,6 +243,7 @@ class CallTransport:
         self.microphone.stop()
         self._low.set()
         self.opened.cancel()
+        self._leave = timeout
         try:
             if timeout > 0 and self._ending is None:
                 async with asyncio.timeout(timeout):
@@ -347,23 +253,29 @@ class CallTransport:
         finally:
             if self._ending is None:
                 self._ending = asyncio.get_running_loop().create_task(self._end())
-            await _uncancelled(self._ending)
+            await uncancelled(self._ending)
 
     async def _end(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        if self._beside is not None:
+            await self._beside.close(timeout=self._leave)
+        if self._hearing is not None:
+            await self._hearing.stop()
         await self._pc.close()
 
 
-async def _uncancelled(task: asyncio.Task[None]) -> None:
-    """Wait for `task` to its end; a cancellation comes through after it."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as wish:
-            cancelled = wish
-    if cancelled is not None:
-        raise cancelled
-    task.result()
+class _Beside:
+    """The receiver of a WebSocket that joined a call: its events are the call's."""
+
+    def __init__(self, call: CallTransport) -> None:
+        self._call = call
+
+    def receive_text(self, data: bytes | bytearray) -> None:
+        if self._call._over is None:
+            self._call._receiver.receive_text(data)
+
+    def receive_binary(self, data: bytes | bytearray) -> None:
+        if self._call._over is None:
+            self._call._receiver.receive_binary(data)
+
+    def connection_lost(self, cause: ConnectionLostError) -> None:
+        self._call._lost("The WebSocket beside the call ended.", cause.code or "connection_lost")
