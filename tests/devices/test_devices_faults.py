@@ -135,6 +135,70 @@ def test_lost_device_is_replaced_by_the_default(use: Use) -> None:
     ]
 
 
+async def turn(sound: FakeSound) -> None:
+    """Let time pass for the streams whose device is there."""
+    while True:
+        for stream in sound.streams:
+            if stream.active and stream.given["device"] < len(sound.names):
+                stream.tick()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("sounding", [False, True])
+def test_device_that_comes_back_is_used_again(use: Use, sounding: bool) -> None:
+    """The device that was asked for is taken again when it is there: in a pause, or after 5 s of sound without one."""
+    sound = use(FakeSound("Desk", "USB Headset"))
+    events: list[tuple[str, str, int]] = []
+
+    async def play() -> str:
+        loop = asyncio.get_running_loop()
+        turning = asyncio.create_task(turn(sound))
+        began = 0.0
+
+        def tell(event: DeviceEvent) -> None:
+            events.append((event.kind, event.device, round(loop.time() - began)))
+
+        async with Speaker("headset", on_event=tell) as speaker:
+            await speaker.write(bytes(4_800))
+            gone = sound.names.pop()
+            await asyncio.sleep(2)
+            await speaker.write(bytes(4_800))
+            while len(events) < 2:
+                await speaker.write(bytes(4_800))
+            sound.names.append(gone)
+            began = loop.time()
+            while len(events) < 3:
+                await (speaker.write(bytes(4_800)) if sounding else asyncio.sleep(0.1))
+            turning.cancel()
+            return speaker.name
+
+    assert virtual_run(play()) == "USB Headset"
+    assert [event[:2] for event in events[1:]] == [("recovered", "Desk"), ("returned", "USB Headset")]
+    assert events[-1][2] == (8 if sounding else 3)
+    assert [stream.closed for stream in sound.streams] == [True] * 3
+
+
+def test_closing_ends_the_look_out_for_a_device(use: Use) -> None:
+    """A speaker that is closed while its device is away looks for it no more."""
+    sound = use(FakeSound("Desk", "USB Headset"))
+    events: list[str] = []
+
+    async def play() -> None:
+        turning = asyncio.create_task(turn(sound))
+        async with Speaker("headset", on_event=lambda event: events.append(event.kind)) as speaker:
+            gone = sound.names.pop()
+            while len(events) < 2:
+                await asyncio.sleep(1)
+                await speaker.write(bytes(4_800))
+        sound.names.append(gone)
+        await asyncio.sleep(10)
+        turning.cancel()
+
+    virtual_run(play())
+    assert events == ["lost", "recovered"]
+    assert [stream.closed for stream in sound.streams] == [True, True]
+
+
 def test_nothing_left_to_play_on_is_an_error(use: Use) -> None:
     """When no device comes back within `give_up_s`, whoever writes is told."""
     sound = use(FakeSound("Desk"))

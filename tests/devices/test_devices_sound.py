@@ -157,6 +157,36 @@ async def test_lost_server_is_told_and_recovered_from(sound: SoundServer) -> Non
     assert monitor.sound_ms() > 1_000
 
 
+async def test_unplugged_device_is_used_again_when_it_is_back(
+    sound: SoundServer, headset: SoundServer
+) -> None:
+    """Unplugged, the sound goes on at the default device; plugged in again, it comes back to the one asked for."""
+    events: list[tuple[str, str]] = []
+    told = asyncio.Event()
+
+    def tell(event: DeviceEvent) -> None:
+        if event.kind != "xruns":
+            events.append((event.kind, event.device))
+            told.set()
+
+    async def play_until(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(events) < count:
+                await speaker.write(tone(100, 24_000))
+
+    async with Speaker("headset", on_event=tell) as speaker:
+        await speaker.write(tone(100, 24_000))
+        headset.stop()
+        await play_until(2)
+        headset.start()
+        await play_until(3)
+        with headset.monitor() as there:
+            await speaker.write(tone(300, 24_000))
+            await until_silent(speaker)
+    assert events == [("lost", "headset"), ("recovered", "default"), ("returned", "headset")]
+    assert there.sound_ms() > 250
+
+
 async def test_conversation_by_microphone_and_speaker(sound: SoundServer, clip: dict[str, bytes]) -> None:
     """Speech into the microphone reaches the local provider, and its reply is heard at the sink, as words."""
     pytest.importorskip("pocketsphinx")

@@ -24,6 +24,7 @@ _ASOUND = """\
 </usr/share/alsa/alsa.conf>
 pcm.!default { type pulse hint { show on description "Default" } }
 ctl.!default { type pulse }
+pcm.headset { type pulse server "unix:%s/native" hint { show on description "Headset" } }
 """
 
 
@@ -45,12 +46,14 @@ class SoundServer:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.headset = directory / "headset"
+        """Where the device "headset" looks for its sound: another server there is a headset that is plugged in."""
         self._keepers: list[Monitor] = []
         self._daemon: subprocess.Popen[bytes] | None = None
         self._players: list[subprocess.Popen[bytes]] = []
         self._socket = directory / "native"
         config = directory / "asound.conf"
-        config.write_text(_ASOUND)
+        config.write_text(_ASOUND % self.headset)
         self.environment = {
             "PULSE_SERVER": f"unix:{self._socket}",
             "PULSE_COOKIE": str(directory / "cookie"),

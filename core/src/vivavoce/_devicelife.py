@@ -22,6 +22,9 @@ STARTING_CALLS: Final = 50
 _STALLED_S: Final = 1.5
 _STARTING_S: Final = 3.0  # a device that slept
 _RETRY_S: Final = 0.5
+_RETURN_S: Final = 3.0
+_LOOK_S: Final = 0.05
+_PAUSE_S: Final = 5.0  # so long the way back waits for a moment without sound
 _CLOSE_S: Final = 5.0
 _XRUN_REPORT_S: Final = 5.0
 _Self = TypeVar("_Self", bound="Device")
@@ -31,10 +34,11 @@ class DeviceEvent(msgspec.Struct, frozen=True):
     """What happened to a device; `text` says it in one line.
 
     `lost`: it was unplugged, or its sound server went away. `recovered`: sound goes on, maybe on another device.
+    `returned`: the one that was asked for is there again, and used again.
     `xruns`: sound was broken off because this computer was late; told at most every 5 s, with the `count` since.
     """
 
-    kind: Literal["lost", "recovered", "xruns"]
+    kind: Literal["lost", "recovered", "returned", "xruns"]
     device: str
     text: str
     count: int = 0
@@ -86,6 +90,7 @@ class Device:
         self._seen = (0, 0.0)  # the count of callbacks, and when it last changed
         self._past_xruns = 0
         self._told_xruns = (0, 0.0)
+        self._way_back: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.format}>"
@@ -130,6 +135,10 @@ class Device:
 
     async def close(self) -> None:
         """Close the device. Idempotent; it may be opened again."""
+        way_back, self._way_back = self._way_back, None
+        if way_back is not None:
+            way_back.cancel()
+            await asyncio.gather(way_back, return_exceptions=True)
         async with self._lock:
             await self._disconnect()
 
@@ -150,18 +159,27 @@ class Device:
     def _unlinked(self) -> None:
         """It is about to be closed."""
 
+    def _is_quiet(self) -> bool:
+        """Whether another device can be taken without a loss."""
+        return True
+
     # Opening and closing. The lock is held.
 
     async def _connect(self, device: int | str | None) -> None:
+        self._use(*await self._opened(device))
+
+    async def _opened(self, device: int | str | None) -> tuple[DeviceInfo, Link]:
         opening = asyncio.get_running_loop().run_in_executor(None, self._open_blocking, device)
         try:
-            info, link = await asyncio.shield(opening)
+            return await asyncio.shield(opening)
         except asyncio.CancelledError:
             # A thread cannot be stopped; what it opens is closed.
             done = (await asyncio.gather(opening, return_exceptions=True))[0]
             if not isinstance(done, BaseException):
                 await asyncio.to_thread(_portaudio.close_stream, done[1].stream)
             raise
+
+    def _use(self, info: DeviceInfo, link: Link) -> None:
         self.info, self._link = info, link
         self._seen = (0, asyncio.get_running_loop().time() + _STARTING_S)
         self._linked()
@@ -174,11 +192,13 @@ class Device:
 
     async def _disconnect(self) -> None:
         link = self._link
-        if link is None:
-            return
-        self._unlinked()
-        self._past_xruns += link.xruns
-        self._link = None
+        if link is not None:
+            self._unlinked()
+            self._past_xruns += link.xruns
+            self._link = None
+            await self._let_go(link)
+
+    async def _let_go(self, link: Link) -> None:
         closing = asyncio.ensure_future(asyncio.to_thread(_portaudio.close_stream, link.stream))
         try:
             async with asyncio.timeout(_CLOSE_S):
@@ -218,6 +238,8 @@ class Device:
                     failure = bad
                 else:
                     self._tell(DeviceEvent("recovered", self.name, f"{self.name} is used from now on"))
+                    if device != self.device and self._way_back is None:
+                        self._way_back = asyncio.create_task(self._return())
                     return
             if loop.time() > deadline:
                 raise AudioError(
@@ -225,6 +247,43 @@ class Device:
                 ) from failure
             await asyncio.sleep(_RETRY_S)
             await asyncio.to_thread(_portaudio.rescan)
+
+    async def _return(self) -> None:
+        """Look for the device that was asked for, and go back to it: in the next pause, or after 5 s without one.
+        PortAudio knows the devices there were when it started, so it is found where the system names it as before."""
+        while True:
+            await asyncio.sleep(_RETURN_S)
+            try:
+                found = await self._opened(self.device)
+            except AudioError:
+                continue
+            try:
+                await self._until_quiet()
+                async with self._lock:
+                    if self._link is None or (self.info is not None and self.info.index == found[0].index):
+                        await self._let_go(found[1])  # it was lost meanwhile, and taken already
+                    else:
+                        await self._change_to(*found)
+            except asyncio.CancelledError:
+                if self._link is not found[1]:
+                    await self._let_go(found[1])
+                raise
+            self._way_back = None
+            return
+
+    async def _until_quiet(self) -> None:
+        for _ in range(round(_PAUSE_S / _LOOK_S)):
+            if self._is_quiet():
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    async def _change_to(self, info: DeviceInfo, link: Link) -> None:
+        before = self._link
+        self._unlinked()
+        self._past_xruns += before.xruns
+        self._use(info, link)
+        self._tell(DeviceEvent("returned", self.name, f"{self.name} is back, and used from now on"))
+        await self._let_go(before)
 
     def _report_xruns(self) -> None:
         told, at = self._told_xruns

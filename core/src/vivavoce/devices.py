@@ -240,6 +240,9 @@ class Speaker(Device):
             link.reference = Ring(format.bytes_for(_UNREAD_MS))
         return link
 
+    def _is_quiet(self) -> bool:
+        return not self.is_sounding
+
     def _unlinked(self) -> None:
         self._heard_before_ms += self._heard_ms()
         self._converter = None
