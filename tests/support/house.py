@@ -26,6 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "tools",
         "inputs",
         "failures",
+        "vad",
     ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [
@@ -37,7 +38,7 @@ LAYERS: dict[str, list[str]] = {
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "inflow", "session"],
     ],
     "facade": [
-        "sinks",
+        *["sinks", "turntaking"],
         "_recordingfiles",
         "recording",
         "telemetry",

@@ -197,6 +197,21 @@ class Monitor:
         loud = (at for at, piece in reversed(self.pieces) if _peak(piece) > threshold)
         return next(loud, 0.0)
 
+    def sounds(self, threshold: int, since: float = 0.0) -> list[float]:
+        """The time of each sample with sound. By counting samples: reading a piece late makes nothing later."""
+        count, zero, whole = 0, float("inf"), bytearray()
+        for at, piece in list(self.pieces):
+            whole += piece
+            count = len(whole) // 2
+            zero = min(zero, at - count / MONITOR_RATE)
+        samples = array.array("h", bytes(whole[: count * 2]))
+        first = max(0, int((since - zero) * MONITOR_RATE))
+        return [
+            zero + n / MONITOR_RATE
+            for n, sample in enumerate(samples[first:], first)
+            if abs(sample) > threshold
+        ]
+
     def sound_ms(self, since: float = 0.0, threshold: int = 200) -> float:
         """From the first to the last sound."""
         samples = array.array("h", self.pcm(since))
