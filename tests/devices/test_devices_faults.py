@@ -217,7 +217,8 @@ def test_nothing_left_to_play_on_is_an_error(use: Use) -> None:
 
 
 def test_xruns_are_counted_and_told(use: Use) -> None:
-    """Breaks in the sound are counted, but those of a stream that starts; they are told at most every 5 s."""
+    """Breaks in the sound are counted, but those of a stream that starts, and those between silence and silence; they
+    are told at most every 5 s."""
     sound = use(FakeSound("Desk"))
     events: list[DeviceEvent] = []
 
@@ -225,8 +226,9 @@ def test_xruns_are_counted_and_told(use: Use) -> None:
         async with Speaker(on_event=events.append) as speaker:
             await asyncio.sleep(10)
             late = SimpleNamespace(output_underflow=True)
-            sound.streams[0].tick(50, status=late)
-            sound.streams[0].tick(3, status=late)
+            sound.streams[0].tick(60, status=late)
+            await speaker.write(bytes(24_000 * 2 // 50))
+            sound.streams[0].tick(4, status=late)
             await speaker.write(bytes(100))
             return speaker.xruns
 

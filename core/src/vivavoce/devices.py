@@ -60,6 +60,7 @@ class _Output(Link):
         self.kept = 0
         """Frames that a flush found in the device: they will be heard."""
         self._frame_bytes = format.frame_bytes
+        self._sounded = False
 
     def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
         out = memoryview(buffer)
@@ -70,7 +71,9 @@ class _Output(Link):
             self.reference.write(out)
         # Some hosts do not know when a block will be heard; then it is at least not before now.
         self.clock.took(time.outputBufferDacTime or time.currentTime, count // self._frame_bytes)
-        self.called(bool(status) and status.output_underflow)
+        # A gap between silence and silence breaks nothing off.
+        self.called(bool(status) and status.output_underflow and (self._sounded or count > 0))
+        self._sounded = count > 0
 
 
 class _Input(Link):
