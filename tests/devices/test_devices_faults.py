@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fakesound import FakeSound, PortAudioError
-from vivavoce import _portaudio
+from vivavoce import _portaudio, _soundhelp
 from vivavoce.audio import AudioFormat
-from vivavoce.devices import DeviceEvent, Microphone, Speaker, list_devices
+from vivavoce.devices import DeviceEvent, Microphone, Speaker, list_devices, silence_reasons
 from vivavoce.errors import AudioError
 from vivavoce.testing import virtual_run
 
@@ -77,7 +79,45 @@ async def test_busy_device_says_so(use: Use) -> None:
     assert (caught.value.code, caught.value.retryable) == ("device_busy", True)
 
 
-async def test_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+SYSTEMS = {
+    "Debian": ("linux", {"ID": "debian"}),
+    "Mint": ("linux", {"ID": "mint", "ID_LIKE": "ubuntu debian"}),
+    "Fedora": ("linux", {"ID": "fedora"}),
+    "another": ("linux", {"ID": "nixos"}),
+    "none": ("linux", OSError()),
+    "macOS": ("darwin", OSError()),
+    "Windows": ("win32", OSError()),
+}
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    """Let this be another system, as far as Python tells it."""
+    name, release = SYSTEMS[system]
+
+    def tell() -> dict[str, str]:
+        if isinstance(release, OSError):
+            raise release
+        return release
+
+    monkeypatch.setattr("platform.freedesktop_os_release", tell)
+    monkeypatch.setattr(sys, "platform", name)
+
+
+@pytest.mark.parametrize(
+    ("system", "command"),
+    [
+        ("Debian", "apt install libportaudio2"),
+        ("Mint", "apt install libportaudio2"),
+        ("Fedora", "dnf install portaudio"),
+        ("another", "install your system's portaudio package (libportaudio2 on Debian)"),
+        ("none", "install your system's portaudio package (libportaudio2 on Debian)"),
+        ("macOS", "pip install --force-reinstall sounddevice (its wheels bring it along)"),
+        ("Windows", "pip install --force-reinstall sounddevice (its wheels bring it along)"),
+    ],
+)
+def test_missing_library_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, system: str, command: str
+) -> None:
     """Without PortAudio the error is the command that installs it here."""
     real = builtins.__import__
 
@@ -87,12 +127,63 @@ async def test_missing_library_says_how_to_install_it(monkeypatch: pytest.Monkey
         return real(name, *rest, **named)
 
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(_portaudio, "_silence_alsa", lambda: None)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "mint", "ID_LIKE": "ubuntu debian"})
-    monkeypatch.setattr(sys, "platform", "linux")
+    pretend(monkeypatch, system)
     with pytest.raises(AudioError) as caught:
         _portaudio.load()
-    assert str(caught.value) == "the PortAudio library is missing: apt install libportaudio2"
+    assert str(caught.value) == f"the PortAudio library is missing: {command}"
+    assert caught.value.code == "portaudio_missing"
+
+
+@pytest.mark.parametrize(
+    ("system", "reason"),
+    [
+        ("macOS", "Privacy & Security, Microphone, allow your terminal"),
+        ("Windows", "Privacy & security, Microphone, let desktop apps access it"),
+    ],
+)
+def test_no_device_tells_where_it_is_permitted(
+    monkeypatch: pytest.MonkeyPatch, system: str, reason: str
+) -> None:
+    """Where a system asks before a microphone may be used, the reason names the place."""
+    pretend(monkeypatch, system)
+    (told,) = silence_reasons()
+    assert told.startswith("no sound device is connected, or")
+    assert reason in told
+
+
+@pytest.mark.parametrize(
+    ("server", "card", "readable", "reasons"),
+    [
+        (False, False, False, ["no PulseAudio or PipeWire server runs", "has no sound card"]),
+        (True, True, False, ["no permission for /dev/snd: add yourself to the group `audio`"]),
+        (True, True, True, ["ALSA lists no device: with PulseAudio or PipeWire, dnf install pipewire-alsa"]),
+    ],
+)
+def test_linux_without_sound_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    server: bool,
+    card: bool,
+    readable: bool,
+    reasons: list[str],
+) -> None:
+    """No server, no card, no permission, and no way from ALSA to the server are told apart."""
+    pretend(monkeypatch, "Fedora")
+    monkeypatch.delenv("PULSE_SERVER", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    snd = tmp_path / "snd"
+    if server:
+        (tmp_path / "pipewire-0").touch()
+    if card:
+        snd.mkdir()
+        (snd / "pcmC0D0p").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: readable)
+    monkeypatch.setattr(_soundhelp, "Path", lambda path: snd if str(path) == "/dev/snd" else Path(path))
+    told = silence_reasons()
+    assert len(told) == len(reasons)
+    assert [reason for reason, one in zip(reasons, told, strict=True) if reason not in one] == []
 
 
 async def test_missing_sounddevice_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

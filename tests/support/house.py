@@ -30,7 +30,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [
-        *["_playout", "_portaudio", "_devicelife", "echo", "devices"],
+        *["_playout", "_soundhelp", "_portaudio", "_devicelife", "echo", "devices"],
         *["files", "sources", "_loudness", "_stereo"],
     ],
     "runtime": [

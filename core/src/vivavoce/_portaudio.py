@@ -5,17 +5,15 @@ streams are opened. Everything here may block for up to a second; callers in a l
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
+from vivavoce._soundhelp import how_to_install, silence_reasons
 from vivavoce.audio import AudioFormat
 from vivavoce.config import nearest
 from vivavoce.errors import AudioError
@@ -30,23 +28,12 @@ __all__ = [
     "open_stream",
     "query",
     "rescan",
-    "silence_reasons",
 ]
 
 Kind = Literal["input", "output"]
 _WORD: Final = {"input": "microphone", "output": "speaker"}
 _BUSY: Final = frozenset({-9985})  # paDeviceUnavailable, portaudio.h
 _GONE: Final = frozenset({-9996, -9999})  # paInvalidDevice, paUnanticipatedHostError
-_LIBRARY: Final = {
-    "debian": "apt install libportaudio2",
-    "ubuntu": "apt install libportaudio2",
-    "fedora": "dnf install portaudio",
-    "rhel": "dnf install portaudio",
-    "arch": "pacman -S portaudio",
-    "suse": "zypper install libportaudio2",
-    "opensuse": "zypper install libportaudio2",
-    "alpine": "apk add portaudio",
-}
 _BLOCKS_PER_S: Final = 100
 
 _lock = threading.RLock()  # PortAudio's own functions are not to be called by two threads at once
@@ -85,24 +72,11 @@ def load() -> Any:
             ) from missing
         except OSError as missing:  # the library of sounddevice on Linux is the system's
             raise AudioError(
-                f"the PortAudio library is missing: {_how_to_install()}", code="portaudio_missing"
+                f"the PortAudio library is missing: {how_to_install()}", code="portaudio_missing"
             ) from missing
         except Exception as broken:  # PortAudioError, from its initialisation
             raise AudioError(f"PortAudio does not start: {broken}", code="portaudio_failed") from broken
         return sounddevice
-
-
-def _how_to_install() -> str:
-    if sys.platform != "linux":
-        return "pip install --force-reinstall sounddevice (its wheels bring it along)"
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    for name in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
-        if name in _LIBRARY:
-            return _LIBRARY[name]
-    return "install your system's portaudio package (libportaudio2 on Debian)"
 
 
 def _silence_alsa() -> None:
@@ -273,28 +247,3 @@ def _first_fitting(sd: Any, kind: Kind, info: DeviceInfo, format: AudioFormat) -
                 return rate, count
     assert last is not None
     raise last
-
-
-def silence_reasons() -> list[str]:
-    """Plain words for why there may be no device here."""
-    if sys.platform != "linux":
-        return [
-            "no sound device is connected, or this program has no permission to use one (see privacy settings)"
-        ]
-    reasons = []
-    server = os.environ.get("PULSE_SERVER", "")
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
-    if server.startswith(("unix:", "/")):
-        socket = Path(server.removeprefix("unix:"))
-        if not socket.exists():
-            reasons.append(
-                f"PULSE_SERVER names {socket}, where no sound server listens: start it, or unset it"
-            )
-    elif not server and not any((runtime / name).exists() for name in ("pulse/native", "pipewire-0")):
-        reasons.append("no PulseAudio or PipeWire server runs for this user")
-    cards = Path("/dev/snd")
-    if not cards.exists():
-        reasons.append("this machine (or container) has no sound card: /dev/snd is missing")
-    elif not any(os.access(card, os.R_OK | os.W_OK) for card in cards.glob("pcm*")):
-        reasons.append("no permission for /dev/snd: add yourself to the group `audio` and log in again")
-    return reasons or ["ALSA lists no device: with PulseAudio or PipeWire, install libasound2-plugins"]

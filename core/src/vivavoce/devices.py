@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from vivavoce import _portaudio
+from vivavoce import _portaudio, _soundhelp
 from vivavoce._devicelife import Device, DeviceEvent, Link
 from vivavoce._playout import PlayoutClock, Ring
 from vivavoce._portaudio import DeviceInfo
@@ -48,7 +48,7 @@ def list_devices() -> list[DeviceInfo]:
 
 def silence_reasons() -> list[str]:
     """Plain words for why there may be no device on this machine."""
-    return _portaudio.silence_reasons()
+    return _soundhelp.silence_reasons()
 
 
 class _Output(Link):
