@@ -39,8 +39,7 @@ LAYERS: dict[str, list[str]] = {
     ],
     "facade": [
         *["sinks", "turntaking"],
-        "_recordingfiles",
-        "recording",
+        *["_recordingfiles", "_audiorecorder", "recording"],
         "telemetry",
         "comparing",
         "plot",
