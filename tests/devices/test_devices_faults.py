@@ -300,7 +300,7 @@ def test_nothing_left_to_play_on_is_an_error(use: Use) -> None:
             await speaker.write(bytes(480_000))
 
     with pytest.raises(
-        AudioError, match="Desk is gone, and no other device can be used: there is no speaker"
+        AudioError, match="the speaker 'Desk' is gone, and no other can be used: there is no speaker"
     ) as caught:
         virtual_run(play())
     assert caught.value.code == "device_lost"

@@ -104,6 +104,9 @@ class Device:
             else str(self.device if self.device is not None else "default")
         )
 
+    def _what(self) -> str:
+        return f"the {_portaudio.WORD[self._kind]} {self.name!r}"
+
     @property
     def is_open(self) -> bool:
         """Whether the device is open now."""
@@ -226,9 +229,9 @@ class Device:
                     await self._recover()
 
     async def _recover(self) -> None:
-        lost, loop = self.name, asyncio.get_running_loop()
+        lost, what, loop = self.name, self._what(), asyncio.get_running_loop()
         await self._disconnect()
-        self._tell(DeviceEvent("lost", lost, f"{lost} is gone: looking for another device"))
+        self._tell(DeviceEvent("lost", lost, f"{what} is gone: looking for another"))
         deadline = loop.time() + self._give_up_s
         while True:
             for device in dict.fromkeys((self.device, None)):
@@ -237,13 +240,13 @@ class Device:
                 except AudioError as bad:
                     failure = bad
                 else:
-                    self._tell(DeviceEvent("recovered", self.name, f"{self.name} is used from now on"))
+                    self._tell(DeviceEvent("recovered", self.name, f"{self._what()} is used from now on"))
                     if device != self.device and self._way_back is None:
                         self._way_back = asyncio.create_task(self._return())
                     return
             if loop.time() > deadline:
                 raise AudioError(
-                    f"{lost} is gone, and no other device can be used: {failure}", code="device_lost"
+                    f"{what} is gone, and no other can be used: {failure}", code="device_lost"
                 ) from failure
             await asyncio.sleep(_RETRY_S)
             await asyncio.to_thread(_portaudio.rescan)
@@ -282,7 +285,7 @@ class Device:
         self._unlinked()
         self._past_xruns += before.xruns
         self._use(info, link)
-        self._tell(DeviceEvent("returned", self.name, f"{self.name} is back, and used from now on"))
+        self._tell(DeviceEvent("returned", self.name, f"{self._what()} is back, and used from now on"))
         await self._let_go(before)
 
     def _report_xruns(self) -> None:
@@ -291,7 +294,7 @@ class Device:
         if self.xruns > told and now - at > _XRUN_REPORT_S:
             count = self.xruns - told
             self._told_xruns = (self.xruns, now)
-            text = f"{self.name}: the sound broke off {count} times: this computer was late"
+            text = f"{self._what()}: the sound broke off {count} times: this computer was late"
             self._tell(DeviceEvent("xruns", self.name, text, count))
 
     def _tell(self, event: DeviceEvent) -> None:

@@ -19,6 +19,7 @@ from vivavoce.config import nearest
 from vivavoce.errors import AudioError
 
 __all__ = [
+    "WORD",
     "DeviceInfo",
     "Kind",
     "close_stream",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 Kind = Literal["input", "output"]
-_WORD: Final = {"input": "microphone", "output": "speaker"}
+WORD: Final = {"input": "microphone", "output": "speaker"}
 _BUSY: Final = frozenset({-9985})  # paDeviceUnavailable, portaudio.h
 _GONE: Final = frozenset({-9996, -9999})  # paInvalidDevice, paUnanticipatedHostError
 _BLOCKS_PER_S: Final = 100
@@ -133,7 +134,7 @@ def find(kind: Kind, device: int | str | None) -> DeviceInfo:
     fitting = [info for info in query() if info.takes(kind)]
     if not fitting:
         raise AudioError(
-            f"there is no {_WORD[kind]}: {'; '.join(silence_reasons())}",
+            f"there is no {WORD[kind]}: {'; '.join(silence_reasons())}",
             code="device_missing",
             retryable=True,
         )
@@ -156,7 +157,7 @@ def find(kind: Kind, device: int | str | None) -> DeviceInfo:
         meant = nearest(device, names)
         text = f"did you mean {meant!r}?" if meant else f"there are {', '.join(map(repr, names))}"
     raise AudioError(
-        f"no {_WORD[kind]} {device!r}: {text} (`vivavoce devices` lists them)", code="device_missing"
+        f"no {WORD[kind]} {device!r}: {text} (`vivavoce devices` lists them)", code="device_missing"
     )
 
 
@@ -165,7 +166,7 @@ def _by_index(kind: Kind, index: int, fitting: list[DeviceInfo]) -> DeviceInfo:
         if info.index == index:
             return info
     there = ", ".join(f"{info.index} ({info.name})" for info in fitting)
-    raise AudioError(f"no {_WORD[kind]} has the index {index}: there are {there}", code="device_missing")
+    raise AudioError(f"no {WORD[kind]} has the index {index}: there are {there}", code="device_missing")
 
 
 def open_stream(kind: Kind, info: DeviceInfo, format: AudioFormat, latency_ms: float, callback: Any) -> Any:
@@ -205,7 +206,7 @@ def _explained(sd: Any, kind: Kind, info: DeviceInfo) -> Iterator[None]:
         yield
     except sd.PortAudioError as bad:
         number = bad.args[1] if len(bad.args) > 1 else None
-        what = f"the {_WORD[kind]} {info.name!r}"
+        what = f"the {WORD[kind]} {info.name!r}"
         if number in _BUSY:
             raise AudioError(
                 f"{what} is in use by another program: close that one, or choose another (`vivavoce devices`)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,8 @@ def _provider(given: str | None) -> Any:
 async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcript) -> None:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     files = [await asyncio.to_thread(look_into, Path(name)) for name in asked.inputs if name != "mic"]
     voice = _voice(asked, recorders)
     sink = _sink(voice, asked)
