@@ -269,6 +269,48 @@ def test_device_that_comes_back_is_used_again(use: Use, sounding: bool) -> None:
     assert [stream.closed for stream in sound.streams] == [True] * 3
 
 
+def test_device_that_portaudio_does_not_know_is_found_again(
+    use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that came after PortAudio had looked: all streams are closed for a moment, and both have theirs again."""
+    sound = use(FakeSound("Desk", "USB Headset"))
+    sound.listed = ["Desk"]
+    monkeypatch.setattr(_portaudio, "is_there", lambda kind, device: "USB Headset" in sound.names)
+    events: list[tuple[str, str]] = []
+
+    def tell(event: DeviceEvent) -> None:
+        events.append((event.kind, event.device))
+
+    async def play() -> tuple[str, str]:
+        sound.listed = list(sound.names)
+        turning = asyncio.create_task(turn(sound))
+        async with Speaker("headset", on_event=tell) as speaker, Microphone(on_event=tell) as microphone:
+            heard = asyncio.create_task(anext_forever(microphone))
+            gone = sound.names.pop()
+            sound.listed = ["Desk"]  # as after a look without it
+            while len(events) < 2:
+                await speaker.write(bytes(4_800))
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(15)
+            assert events[-1] == ("recovered", "Desk")
+            sound.names.append(gone)
+            await asyncio.sleep(15)
+            microphone.stop()
+            await heard
+            turning.cancel()
+            return speaker.name, microphone.name
+
+    assert virtual_run(play()) == ("USB Headset", "Desk")
+    assert events[-1] == ("returned", "USB Headset")
+    assert sound.scans == 1
+    assert [stream.closed for stream in sound.streams] == [True] * 5
+
+
+async def anext_forever(microphone: Microphone) -> None:
+    async for _ in microphone:
+        pass
+
+
 def test_closing_ends_the_look_out_for_a_device(use: Use) -> None:
     """A speaker that is closed while its device is away looks for it no more."""
     sound = use(FakeSound("Desk", "USB Headset"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -23,11 +25,14 @@ _STALLED_S: Final = 1.5
 _STARTING_S: Final = 3.0  # a device that slept
 _RETRY_S: Final = 0.5
 _RETURN_S: Final = 3.0
+_LIST_S: Final = 9.0  # between looks at what devices the system has now, which takes a process
 _LOOK_S: Final = 0.05
 _PAUSE_S: Final = 5.0  # so long the way back waits for a moment without sound
 _CLOSE_S: Final = 5.0
 _XRUN_REPORT_S: Final = 5.0
 _Self = TypeVar("_Self", bound="Device")
+_open: weakref.WeakSet[Device] = weakref.WeakSet()
+_looking: set[asyncio.Task[None]] = set()
 
 
 class DeviceEvent(msgspec.Struct, frozen=True):
@@ -90,7 +95,12 @@ class Device:
         self._seen = (0, 0.0)  # the count of callbacks, and when it last changed
         self._past_xruns = 0
         self._told_xruns = (0, 0.0)
+        self._asked: DeviceInfo | None = None  # what `device` was when it was opened first
+        self._away = False  # another one stands in for it
         self._way_back: asyncio.Task[None] | None = None
+        self._moving = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: AudioError | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.format}>"
@@ -110,7 +120,7 @@ class Device:
     @property
     def is_open(self) -> bool:
         """Whether the device is open now."""
-        return self._link is not None
+        return self._link is not None or self._moving
 
     @property
     def device_format(self) -> AudioFormat | None:
@@ -184,6 +194,9 @@ class Device:
 
     def _use(self, info: DeviceInfo, link: Link) -> None:
         self.info, self._link = info, link
+        self._asked, self._failure = self._asked or info, None
+        self._loop = asyncio.get_running_loop()
+        _open.add(self)
         self._seen = (0, asyncio.get_running_loop().time() + _STARTING_S)
         self._linked()
 
@@ -199,6 +212,7 @@ class Device:
             self._unlinked()
             self._past_xruns += link.xruns
             self._link = None
+            _open.discard(self)
             await self._let_go(link)
 
     async def _let_go(self, link: Link) -> None:
@@ -223,6 +237,8 @@ class Device:
     async def _watch(self) -> None:
         """Tell of xruns; when the device is gone, find another. `AudioError` (code `device_lost`)."""
         self._report_xruns()
+        if self._failure is not None:
+            raise self._failure
         if self._link is not None and not self._alive():
             async with self._lock:
                 if self._link is not None and not self._alive():
@@ -234,16 +250,12 @@ class Device:
         self._tell(DeviceEvent("lost", lost, f"{what} is gone: looking for another"))
         deadline = loop.time() + self._give_up_s
         while True:
-            for device in dict.fromkeys((self.device, None)):
-                try:
-                    await self._connect(device)
-                except AudioError as bad:
-                    failure = bad
-                else:
-                    self._tell(DeviceEvent("recovered", self.name, f"{self._what()} is used from now on"))
-                    if device != self.device and self._way_back is None:
-                        self._way_back = asyncio.create_task(self._return())
-                    return
+            failure = await self._connect_any()
+            if failure is None:
+                self._tell(DeviceEvent("recovered", self.name, f"{self._what()} is used from now on"))
+                if self._away and self._way_back is None:
+                    self._way_back = asyncio.create_task(self._return())
+                return
             if loop.time() > deadline:
                 raise AudioError(
                     f"{what} is gone, and no other can be used: {failure}", code="device_lost"
@@ -251,28 +263,52 @@ class Device:
             await asyncio.sleep(_RETRY_S)
             await asyncio.to_thread(_portaudio.rescan)
 
+    def _wanted(self) -> int | str | None:
+        """The device that was asked for; an index may be another one's when PortAudio has looked anew."""
+        return self._asked.name if isinstance(self.device, int) and self._asked is not None else self.device
+
+    async def _connect_any(self) -> AudioError | None:
+        """Open the device that was asked for, or the default one."""
+        failure: AudioError | None = None
+        for device in dict.fromkeys((self._wanted(), None)):
+            try:
+                await self._connect(device)
+            except AudioError as bad:
+                failure = bad
+            else:
+                self._away = device != self._wanted()
+                return None
+        return failure
+
     async def _return(self) -> None:
-        """Look for the device that was asked for, and go back to it: in the next pause, or after 5 s without one.
-        PortAudio knows the devices there were when it started, so it is found where the system names it as before."""
-        while True:
+        """Look for the device that was asked for, and go back to it: in the next pause, or after 5 s without one."""
+        loop = asyncio.get_running_loop()
+        listed_at, was_missing = loop.time(), True
+        while self._away:
             await asyncio.sleep(_RETURN_S)
             try:
-                found = await self._opened(self.device)
+                found = await self._opened(self._wanted())
             except AudioError:
-                continue
-            try:
-                await self._until_quiet()
-                async with self._lock:
-                    if self._link is None or (self.info is not None and self.info.index == found[0].index):
-                        await self._let_go(found[1])  # it was lost meanwhile, and taken already
-                    else:
-                        await self._change_to(*found)
-            except asyncio.CancelledError:
-                if self._link is not found[1]:
-                    await self._let_go(found[1])
-                raise
-            self._way_back = None
-            return
+                # PortAudio knows the devices there were when it started.
+                if loop.time() - listed_at >= _LIST_S:
+                    there = await asyncio.to_thread(_portaudio.is_there, self._kind, self._wanted())
+                    if there and was_missing:
+                        await self._until_quiet()
+                        await _look_anew()
+                    listed_at, was_missing = loop.time(), not there
+            else:
+                await self._go_back(*found)
+        self._way_back = None
+
+    async def _go_back(self, info: DeviceInfo, link: Link) -> None:
+        try:
+            await self._until_quiet()
+            async with self._lock:
+                if self._link is not None and self._away:
+                    await self._change_to(info, link)
+        finally:
+            if self._link is not link:  # it was lost meanwhile, or taken already
+                await self._let_go(link)
 
     async def _until_quiet(self) -> None:
         for _ in range(round(_PAUSE_S / _LOOK_S)):
@@ -285,8 +321,21 @@ class Device:
         self._unlinked()
         self._past_xruns += before.xruns
         self._use(info, link)
-        self._tell(DeviceEvent("returned", self.name, f"{self._what()} is back, and used from now on"))
+        self._away = False
+        self._tell_returned()
         await self._let_go(before)
+
+    async def _connect_again(self) -> None:
+        was_away = self._away
+        failure = await self._connect_any()
+        self._moving = False
+        if failure is not None:
+            self._failure = AudioError(f"{self._what()} is gone: {failure}", code="device_lost")
+        elif was_away and not self._away:
+            self._tell_returned()
+
+    def _tell_returned(self) -> None:
+        self._tell(DeviceEvent("returned", self.name, f"{self._what()} is back, and used from now on"))
 
     def _report_xruns(self) -> None:
         told, at = self._told_xruns
@@ -304,3 +353,27 @@ class Device:
                 self._on_event(event)
             except Exception:
                 logger.exception("a listener of device events failed")
+
+
+async def _look_anew() -> None:
+    """Let PortAudio look for devices. It does so when it starts, so every stream of this process is closed for a moment;
+    where one belongs to another loop, it is left at that."""
+    looking = asyncio.create_task(_close_and_look(asyncio.get_running_loop()))
+    _looking.add(looking)
+    looking.add_done_callback(_looking.discard)
+    await asyncio.shield(looking)  # who is cancelled leaves nobody without a device
+
+
+async def _close_and_look(loop: asyncio.AbstractEventLoop) -> None:
+    if any(device._loop is not loop for device in _open):
+        return
+    async with AsyncExitStack() as locks:
+        for device in sorted(_open, key=id):
+            await locks.enter_async_context(device._lock)
+        moved = list(_open)
+        for device in moved:
+            device._moving = True
+            await device._disconnect()
+        await asyncio.to_thread(_portaudio.rescan)
+        for device in moved:
+            await device._connect_again()

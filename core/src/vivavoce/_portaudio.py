@@ -5,6 +5,7 @@ streams are opened. Everything here may block for up to a second; callers in a l
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ __all__ = [
     "Kind",
     "close_stream",
     "find",
+    "is_there",
     "load",
     "negotiate",
     "open_stream",
@@ -127,6 +129,33 @@ def rescan() -> None:
         if not _open:
             sd._terminate()
             sd._initialize()
+
+
+_LIST = """
+import sounddevice
+for device in sounddevice.query_devices():
+    print(device["max_input_channels"], device["max_output_channels"], device["name"])
+"""
+_LIST_S: Final = 20.0
+
+
+def is_there(kind: Kind, device: int | str | None) -> bool:
+    """Whether the system has a device of this name now. It takes a process of its own: here PortAudio would have to
+    start again, without any stream."""
+    try:
+        listed = subprocess.run(
+            [sys.executable, "-c", _LIST],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_LIST_S,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    rows = (line.split(maxsplit=2) for line in listed.splitlines())
+    names = [row[2] for row in rows if len(row) == 3 and row[kind == "output"] != "0"]
+    return any(str(device).strip().casefold() in name.casefold() for name in names)
 
 
 def find(kind: Kind, device: int | str | None) -> DeviceInfo:
