@@ -27,7 +27,9 @@ from vivavoce.turntaking import LocalTurns
 
 LOUD = 1_000
 TIMES, MANY = 4, 25
-REPLY = Reply("A long reply.", 3_000)
+LATE_MS = 50
+"""A try in which this process was kept waiting for longer says something about the machine, and does not count."""
+REPLY = Reply("A long reply.", 6_000)
 Cuts = Callable[[], list[float]]
 
 
@@ -53,7 +55,7 @@ class Attentive(ScriptedProvider):
     input_format = output_format = AudioFormat(16_000)
 
     def __init__(self) -> None:
-        super().__init__(replies=[REPLY] * MANY)
+        super().__init__(replies=[REPLY] * (3 * MANY))
         self._sounds = False
 
     def _hear(self, context: Any, audio: bytes) -> Any:
@@ -74,7 +76,7 @@ async def local(stack: AsyncExitStack) -> Stage:
     """The provider `local`, with its own detection; what it says is a sound, so that every millisecond can be heard."""
 
     async def long(conversation: Any, tools: Any) -> AsyncIterator[str]:
-        yield " ".join(["word"] * 30) + "."
+        yield " ".join(["word"] * 60) + "."
 
     voice = Voice("local", input=ScriptedProvider(transcript=""), output=ScriptedProvider(), responder=long)
     cuts: list[float] = []
@@ -84,7 +86,7 @@ async def local(stack: AsyncExitStack) -> Stage:
 
 async def openai(stack: AsyncExitStack, detection: dict[str, Any] | None) -> tuple[Voice, Cuts]:
     script = gateways.Script(CAPABILITIES - {"vad"})
-    script.replies = [REPLY, Reply("", 0)] * MANY if detection is None else [REPLY] * MANY
+    script.replies = [REPLY, Reply("", 0)] * (3 * MANY) if detection is None else [REPLY] * (3 * MANY)
     gateway = await gateways.start(stack, script.config())
     voice = Voice(
         "openai-realtime",
@@ -144,9 +146,12 @@ async def barge_in(
     async with lateness() as late:
         with sound.monitor("mic_in.monitor") as user:
             sound.say(speech)
-            async with asyncio.timeout(10):
-                while not cuts or len(stage.cuts()) == before:
-                    await asyncio.sleep(0.01)
+            try:
+                async with asyncio.timeout(10):
+                    while not cuts or len(stage.cuts()) == before:
+                        await asyncio.sleep(0.01)
+            except TimeoutError:
+                pytest.fail(f"interrupted {cuts}, the service cut at {stage.cuts()[before:]}")
             await asyncio.sleep(0.5)
             spoke = user.sounds(LOUD)[0]
     heard = monitor.sounds(20, began)
@@ -175,14 +180,18 @@ async def test_barge_in_is_quick_and_cut_where_it_was_heard(
         microphone = Microphone()
         sending = asyncio.create_task(voice.send(stage.source(microphone)))
         await asyncio.sleep(0.5)
-        measured = []
-        for _ in range(times):
+        measured: list[tuple[float, float, float]] = []
+        for _ in range(3 * times):
             measured.append(await barge_in(sound, stage, monitor, speech))
             await asyncio.sleep(1.2)
+            fair = [one[:2] for one in measured if one[2] <= LATE_MS]
+            if len(fair) == times:
+                break
         latency = speaker.host_latency_ms
         microphone.stop()
         await sending
     print("to silence, wrong by, late by (ms):", [[round(ms) for ms in one] for one in measured])
-    to_silence = sorted(silent - late for silent, _, late in measured)
-    assert to_silence[times * 95 // 100] <= 200 + latency
-    assert [wrong for _, wrong, _ in measured] == [pytest.approx(0, abs=30)] * times
+    if len(fair) < times / 2:
+        pytest.skip("this machine was too busy to tell")
+    assert sorted(silent for silent, _ in fair)[len(fair) * 95 // 100] <= 200 + latency
+    assert [wrong for _, wrong in fair] == [pytest.approx(0, abs=30)] * len(fair)

@@ -144,6 +144,7 @@ class Device:
             async with self._lock:
                 if self._link is None:
                     await self._connect(self.device)
+                    self._away = False
         return self
 
     async def close(self) -> None:
@@ -368,9 +369,10 @@ async def _close_and_look(loop: asyncio.AbstractEventLoop) -> None:
     if any(device._loop is not loop for device in _open):
         return
     async with AsyncExitStack() as locks:
-        for device in sorted(_open, key=id):
+        held = sorted(_open, key=id)
+        for device in held:
             await locks.enter_async_context(device._lock)
-        moved = list(_open)
+        moved = [device for device in held if device._link is not None]
         for device in moved:
             device._moving = True
             await device._disconnect()
