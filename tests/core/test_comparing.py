@@ -75,6 +75,15 @@ def test_replies_may_differ_unless_told_otherwise(tmp_path: Path) -> None:
     assert (result.passed, result.differences[0].reply_errors > 0) == (True, True)
 
 
+def test_picture_marks_what_became_worse(tmp_path: Path) -> None:
+    """What became worse is in the picture, in words, and marked where it is."""
+    one = load(story().write(tmp_path / "a"))
+    write_pair(one, one, tmp_path / "pair.svg", [(1_000, "turn 1: <nothing> was replied"), (None, "slower")])
+    root = ElementTree.parse(tmp_path / "pair.svg").getroot()
+    told = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("class") == "e"]
+    assert told == ["✗ turn 1: <nothing> was replied", "✗", "✗ slower"]
+
+
 def test_picture_holds_both_timelines(tmp_path: Path) -> None:
     """The picture is an SVG with the bars of both, whatever the texts hold."""
     now = story(reply='<b>&"noon"')

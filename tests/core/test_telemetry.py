@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from vivavoce import Voice
-from vivavoce.errors import ConnectError
+from vivavoce.errors import ConnectError, ProviderError
+from vivavoce.events import Usage
 from vivavoce.telemetry import Telemetry
-from vivavoce.testing import Reply, ScriptedProvider
+from vivavoce.testing import Reply, ScriptedProvider, Step
 
 
 class Collected:
@@ -97,3 +98,38 @@ async def test_chosen_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, ca
         "recording.json",
     ]
     assert caplog.records == []
+
+
+@pytest.mark.virtual_clock
+async def test_measurements_of_a_conversation() -> None:
+    """Latency by stage, tokens by kind, interruptions, reconnects, lost audio and errors are measured."""
+    told = Collected()
+    provider = ScriptedProvider(replies=[Reply("One."), Reply("Two.", 5_000, paced=True)])
+    async with Voice(provider, plugins=[told.plugin]) as voice:
+        await voice.connect(reconnect=True)
+        await (await voice.answer()).done()
+        provider.emit(Usage(input_text_tokens=7, output_audio_tokens=40))
+        provider.emit(ProviderError("no", code="refused"))
+        await voice.answer()
+        await asyncio.sleep(1)
+        await voice.interrupt()
+        reconnected = asyncio.Event()
+        voice.on("reconnected", lambda _: reconnected.set())
+        provider.script.add("connect", Step(delay=5))
+        provider.lose()
+        for _ in range(4):
+            await voice.send(bytes(48_000))
+            await asyncio.sleep(0.5)
+        await reconnected.wait()
+    metrics = told.metrics()
+    stages = {point.attributes["stage"]: point.count for point in metrics["vivavoce.response.latency"]}
+    assert stages == {"created": 2, "first_audio": 2}
+    kinds = {point.attributes["kind"]: point.value for point in metrics["vivavoce.tokens"]}
+    assert kinds == {"input_text": 7, "output_audio": 40}
+    counts = {name: metrics[f"vivavoce.{name}"][0].value for name in ("interruptions", "reconnects")}
+    assert counts == {"interruptions": 1, "reconnects": 1}
+    assert [(point.attributes["code"], point.value) for point in metrics["vivavoce.errors"]] == [
+        ("refused", 1)
+    ]
+    (lost,) = metrics["vivavoce.audio.lost"]
+    assert lost.value == pytest.approx(2.0, abs=0.1)

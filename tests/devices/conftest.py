@@ -31,6 +31,20 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoundServer]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+@pytest.fixture
+def headset(sound: SoundServer) -> Iterator[SoundServer]:
+    """A second device, plugged in: `stop` unplugs it, `start` plugs it in again."""
+    sound.headset.mkdir(exist_ok=True)
+    server = SoundServer(sound.headset)
+    server.start()
+    try:
+        _portaudio.rescan()
+        yield server
+    finally:
+        server.stop()
+        _portaudio.rescan()
+
+
 @pytest.fixture(scope="session")
 def clip() -> dict[str, bytes]:
     """The demo's recordings by name: PCM16 mono at 16 kHz."""

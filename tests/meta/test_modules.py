@@ -71,6 +71,13 @@ def count_branches(node: ast.AST) -> int:
     return total
 
 
+@pytest.mark.parametrize("name", ["recording", "_audiorecorder", "_recordingfiles", "telemetry"])
+def test_wrapper_that_is_an_example_stays_small(name: str) -> None:
+    """The wrappers that show how to write one need less than 200 lines a module."""
+    (source,) = (source for source in read_sources() if source.module == f"vivavoce.{name}")
+    assert source.lines <= 200
+
+
 def test_exemptions_are_in_use() -> None:
     """An exemption whose file or function is gone goes too, and each has its reason."""
     names = {source.name for source in read_sources()}

@@ -54,6 +54,8 @@ class FakeSound:
         self.streams: list[FakeStream] = []
         self.fails: list[Exception] = []
         self.scans = 0
+        self.listed: list[str] | None = None
+        """As PortAudio, which knows the devices there were when it started; `None`: those that are there."""
         self.check_input_settings = self.check_output_settings = self._check
 
     @property
@@ -74,7 +76,7 @@ class FakeSound:
                 "default_low_input_latency": 0.01,
                 "default_low_output_latency": 0.01,
             }
-            for name in self.names
+            for name in (self.names if self.listed is None else self.listed)
         ]
 
     def _check(self, *, device: int, channels: int, dtype: str, samplerate: int) -> None:
@@ -91,7 +93,8 @@ class FakeSound:
         self.scans += 1
 
     def _initialize(self) -> None:
-        """Nothing to do."""
+        if self.listed is not None:
+            self.listed = list(self.names)
 
 
 Check = Callable[..., None]

@@ -26,10 +26,11 @@ LAYERS: dict[str, list[str]] = {
         "tools",
         "inputs",
         "failures",
+        "vad",
     ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [
-        *["_playout", "_portaudio", "_devicelife", "echo", "devices"],
+        *["_playout", "_soundhelp", "_portaudio", "_devicelife", "echo", "devices"],
         *["files", "sources", "_loudness", "_stereo"],
     ],
     "runtime": [
@@ -37,9 +38,8 @@ LAYERS: dict[str, list[str]] = {
         *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "inflow", "session"],
     ],
     "facade": [
-        "sinks",
-        "_recordingfiles",
-        "recording",
+        *["sinks", "turntaking"],
+        *["_recordingfiles", "_audiorecorder", "recording"],
         "telemetry",
         "comparing",
         "plot",

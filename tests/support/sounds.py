@@ -9,7 +9,7 @@ from pathlib import Path
 from vivavoce.audio import AudioFormat
 from vivavoce.files import AudioReader, WavWriter
 
-__all__ = ["loud_spans", "read_wav", "tone", "write_tone"]
+__all__ = ["loud_ms", "loud_spans", "read_wav", "tone", "write_tone"]
 
 
 def tone(ms: float, rate: int = 16_000, level: float = 0.5, hertz: float = 440.0) -> bytes:
@@ -37,6 +37,12 @@ def read_wav(path: Path) -> tuple[AudioFormat, list[array.array[int]]]:
         return reader.format, [
             samples[side :: reader.format.channels] for side in range(reader.format.channels)
         ]
+
+
+def loud_ms(samples: array.array[int], rate: int, level: int = 500) -> int:
+    """For how many milliseconds there is sound; gaps do not count."""
+    step = rate // 1_000
+    return sum(max(map(abs, samples[at : at + step])) > level for at in range(0, len(samples), step))
 
 
 def loud_spans(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -22,19 +24,26 @@ STARTING_CALLS: Final = 50
 _STALLED_S: Final = 1.5
 _STARTING_S: Final = 3.0  # a device that slept
 _RETRY_S: Final = 0.5
+_RETURN_S: Final = 3.0
+_LIST_S: Final = 9.0  # between looks at what devices the system has now, which takes a process
+_LOOK_S: Final = 0.05
+_PAUSE_S: Final = 5.0  # so long the way back waits for a moment without sound
 _CLOSE_S: Final = 5.0
 _XRUN_REPORT_S: Final = 5.0
 _Self = TypeVar("_Self", bound="Device")
+_open: weakref.WeakSet[Device] = weakref.WeakSet()
+_looking: set[asyncio.Task[None]] = set()
 
 
 class DeviceEvent(msgspec.Struct, frozen=True):
     """What happened to a device; `text` says it in one line.
 
     `lost`: it was unplugged, or its sound server went away. `recovered`: sound goes on, maybe on another device.
+    `returned`: the one that was asked for is there again, and used again.
     `xruns`: sound was broken off because this computer was late; told at most every 5 s, with the `count` since.
     """
 
-    kind: Literal["lost", "recovered", "xruns"]
+    kind: Literal["lost", "recovered", "returned", "xruns"]
     device: str
     text: str
     count: int = 0
@@ -86,6 +95,12 @@ class Device:
         self._seen = (0, 0.0)  # the count of callbacks, and when it last changed
         self._past_xruns = 0
         self._told_xruns = (0, 0.0)
+        self._asked: DeviceInfo | None = None  # what `device` was when it was opened first
+        self._away = False  # another one stands in for it
+        self._way_back: asyncio.Task[None] | None = None
+        self._moving = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: AudioError | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.format}>"
@@ -99,10 +114,13 @@ class Device:
             else str(self.device if self.device is not None else "default")
         )
 
+    def _what(self) -> str:
+        return f"the {_portaudio.WORD[self._kind]} {self.name!r}"
+
     @property
     def is_open(self) -> bool:
         """Whether the device is open now."""
-        return self._link is not None
+        return self._link is not None or self._moving
 
     @property
     def device_format(self) -> AudioFormat | None:
@@ -126,10 +144,15 @@ class Device:
             async with self._lock:
                 if self._link is None:
                     await self._connect(self.device)
+                    self._away = False
         return self
 
     async def close(self) -> None:
         """Close the device. Idempotent; it may be opened again."""
+        way_back, self._way_back = self._way_back, None
+        if way_back is not None:
+            way_back.cancel()
+            await asyncio.gather(way_back, return_exceptions=True)
         async with self._lock:
             await self._disconnect()
 
@@ -150,19 +173,31 @@ class Device:
     def _unlinked(self) -> None:
         """It is about to be closed."""
 
+    def _is_quiet(self) -> bool:
+        """Whether another device can be taken without a loss."""
+        return True
+
     # Opening and closing. The lock is held.
 
     async def _connect(self, device: int | str | None) -> None:
+        self._use(*await self._opened(device))
+
+    async def _opened(self, device: int | str | None) -> tuple[DeviceInfo, Link]:
         opening = asyncio.get_running_loop().run_in_executor(None, self._open_blocking, device)
         try:
-            info, link = await asyncio.shield(opening)
+            return await asyncio.shield(opening)
         except asyncio.CancelledError:
             # A thread cannot be stopped; what it opens is closed.
             done = (await asyncio.gather(opening, return_exceptions=True))[0]
             if not isinstance(done, BaseException):
                 await asyncio.to_thread(_portaudio.close_stream, done[1].stream)
             raise
+
+    def _use(self, info: DeviceInfo, link: Link) -> None:
         self.info, self._link = info, link
+        self._asked, self._failure = self._asked or info, None
+        self._loop = asyncio.get_running_loop()
+        _open.add(self)
         self._seen = (0, asyncio.get_running_loop().time() + _STARTING_S)
         self._linked()
 
@@ -174,11 +209,14 @@ class Device:
 
     async def _disconnect(self) -> None:
         link = self._link
-        if link is None:
-            return
-        self._unlinked()
-        self._past_xruns += link.xruns
-        self._link = None
+        if link is not None:
+            self._unlinked()
+            self._past_xruns += link.xruns
+            self._link = None
+            _open.discard(self)
+            await self._let_go(link)
+
+    async def _let_go(self, link: Link) -> None:
         closing = asyncio.ensure_future(asyncio.to_thread(_portaudio.close_stream, link.stream))
         try:
             async with asyncio.timeout(_CLOSE_S):
@@ -200,31 +238,105 @@ class Device:
     async def _watch(self) -> None:
         """Tell of xruns; when the device is gone, find another. `AudioError` (code `device_lost`)."""
         self._report_xruns()
+        if self._failure is not None:
+            raise self._failure
         if self._link is not None and not self._alive():
             async with self._lock:
                 if self._link is not None and not self._alive():
                     await self._recover()
 
     async def _recover(self) -> None:
-        lost, loop = self.name, asyncio.get_running_loop()
+        lost, what, loop = self.name, self._what(), asyncio.get_running_loop()
         await self._disconnect()
-        self._tell(DeviceEvent("lost", lost, f"{lost} is gone: looking for another device"))
+        self._tell(DeviceEvent("lost", lost, f"{what} is gone: looking for another"))
         deadline = loop.time() + self._give_up_s
         while True:
-            for device in dict.fromkeys((self.device, None)):
-                try:
-                    await self._connect(device)
-                except AudioError as bad:
-                    failure = bad
-                else:
-                    self._tell(DeviceEvent("recovered", self.name, f"{self.name} is used from now on"))
-                    return
+            failure = await self._connect_any()
+            if failure is None:
+                self._tell(DeviceEvent("recovered", self.name, f"{self._what()} is used from now on"))
+                if self._away and self._way_back is None:
+                    self._way_back = asyncio.create_task(self._return())
+                return
             if loop.time() > deadline:
                 raise AudioError(
-                    f"{lost} is gone, and no other device can be used: {failure}", code="device_lost"
+                    f"{what} is gone, and no other can be used: {failure}", code="device_lost"
                 ) from failure
             await asyncio.sleep(_RETRY_S)
             await asyncio.to_thread(_portaudio.rescan)
+
+    def _wanted(self) -> int | str | None:
+        """The device that was asked for; an index may be another one's when PortAudio has looked anew."""
+        return self._asked.name if isinstance(self.device, int) and self._asked is not None else self.device
+
+    async def _connect_any(self) -> AudioError | None:
+        """Open the device that was asked for, or the default one."""
+        failure: AudioError | None = None
+        for device in dict.fromkeys((self._wanted(), None)):
+            try:
+                await self._connect(device)
+            except AudioError as bad:
+                failure = bad
+            else:
+                self._away = device != self._wanted()
+                return None
+        return failure
+
+    async def _return(self) -> None:
+        """Look for the device that was asked for, and go back to it: in the next pause, or after 5 s without one."""
+        loop = asyncio.get_running_loop()
+        listed_at, was_missing = loop.time(), True
+        while self._away:
+            await asyncio.sleep(_RETURN_S)
+            try:
+                found = await self._opened(self._wanted())
+            except AudioError:
+                # PortAudio knows the devices there were when it started.
+                if loop.time() - listed_at >= _LIST_S:
+                    there = await asyncio.to_thread(_portaudio.is_there, self._kind, self._wanted())
+                    if there and was_missing:
+                        await self._until_quiet()
+                        await _look_anew()
+                    listed_at, was_missing = loop.time(), not there
+            else:
+                await self._go_back(*found)
+        self._way_back = None
+
+    async def _go_back(self, info: DeviceInfo, link: Link) -> None:
+        try:
+            await self._until_quiet()
+            async with self._lock:
+                if self._link is not None and self._away:
+                    await self._change_to(info, link)
+        finally:
+            if self._link is not link:  # it was lost meanwhile, or taken already
+                await self._let_go(link)
+
+    async def _until_quiet(self) -> None:
+        for _ in range(round(_PAUSE_S / _LOOK_S)):
+            if self._is_quiet():
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    async def _change_to(self, info: DeviceInfo, link: Link) -> None:
+        before = self._link
+        self._unlinked()
+        self._past_xruns += before.xruns
+        self._use(info, link)
+        self._away = False
+        self._tell_returned()
+        await self._let_go(before)
+
+    async def _connect_again(self) -> None:
+        was_away = self._away
+        failure = await self._connect_any()
+        self._moving = False
+        if failure is not None:
+            self._failure = AudioError(f"{self._what()} is gone: {failure}", code="device_lost")
+        elif was_away and not self._away:
+            self._tell_returned()
+
+    def _tell_returned(self) -> None:
+        self._tell(DeviceEvent("returned", self.name, f"{self._what()} is back, and used from now on"))
 
     def _report_xruns(self) -> None:
         told, at = self._told_xruns
@@ -232,7 +344,7 @@ class Device:
         if self.xruns > told and now - at > _XRUN_REPORT_S:
             count = self.xruns - told
             self._told_xruns = (self.xruns, now)
-            text = f"{self.name}: the sound broke off {count} times: this computer was late"
+            text = f"{self._what()}: the sound broke off {count} times: this computer was late"
             self._tell(DeviceEvent("xruns", self.name, text, count))
 
     def _tell(self, event: DeviceEvent) -> None:
@@ -242,3 +354,28 @@ class Device:
                 self._on_event(event)
             except Exception:
                 logger.exception("a listener of device events failed")
+
+
+async def _look_anew() -> None:
+    """Let PortAudio look for devices. It does so when it starts, so every stream of this process is closed for a moment;
+    where one belongs to another loop, it is left at that."""
+    looking = asyncio.create_task(_close_and_look(asyncio.get_running_loop()))
+    _looking.add(looking)
+    looking.add_done_callback(_looking.discard)
+    await asyncio.shield(looking)  # who is cancelled leaves nobody without a device
+
+
+async def _close_and_look(loop: asyncio.AbstractEventLoop) -> None:
+    if any(device._loop is not loop for device in _open):
+        return
+    async with AsyncExitStack() as locks:
+        held = sorted(_open, key=id)
+        for device in held:
+            await locks.enter_async_context(device._lock)
+        moved = [device for device in held if device._link is not None]
+        for device in moved:
+            device._moving = True
+            await device._disconnect()
+        await asyncio.to_thread(_portaudio.rescan)
+        for device in moved:
+            await device._connect_again()

@@ -5,48 +5,38 @@ streams are opened. Everything here may block for up to a second; callers in a l
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
+from vivavoce._soundhelp import how_to_install, silence_reasons
 from vivavoce.audio import AudioFormat
 from vivavoce.config import nearest
 from vivavoce.errors import AudioError
 
 __all__ = [
+    "WORD",
     "DeviceInfo",
     "Kind",
     "close_stream",
     "find",
+    "is_there",
     "load",
     "negotiate",
     "open_stream",
     "query",
     "rescan",
-    "silence_reasons",
 ]
 
 Kind = Literal["input", "output"]
-_WORD: Final = {"input": "microphone", "output": "speaker"}
+WORD: Final = {"input": "microphone", "output": "speaker"}
 _BUSY: Final = frozenset({-9985})  # paDeviceUnavailable, portaudio.h
 _GONE: Final = frozenset({-9996, -9999})  # paInvalidDevice, paUnanticipatedHostError
-_LIBRARY: Final = {
-    "debian": "apt install libportaudio2",
-    "ubuntu": "apt install libportaudio2",
-    "fedora": "dnf install portaudio",
-    "rhel": "dnf install portaudio",
-    "arch": "pacman -S portaudio",
-    "suse": "zypper install libportaudio2",
-    "opensuse": "zypper install libportaudio2",
-    "alpine": "apk add portaudio",
-}
 _BLOCKS_PER_S: Final = 100
 
 _lock = threading.RLock()  # PortAudio's own functions are not to be called by two threads at once
@@ -85,24 +75,11 @@ def load() -> Any:
             ) from missing
         except OSError as missing:  # the library of sounddevice on Linux is the system's
             raise AudioError(
-                f"the PortAudio library is missing: {_how_to_install()}", code="portaudio_missing"
+                f"the PortAudio library is missing: {how_to_install()}", code="portaudio_missing"
             ) from missing
         except Exception as broken:  # PortAudioError, from its initialisation
             raise AudioError(f"PortAudio does not start: {broken}", code="portaudio_failed") from broken
         return sounddevice
-
-
-def _how_to_install() -> str:
-    if sys.platform != "linux":
-        return "pip install --force-reinstall sounddevice (its wheels bring it along)"
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    for name in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
-        if name in _LIBRARY:
-            return _LIBRARY[name]
-    return "install your system's portaudio package (libportaudio2 on Debian)"
 
 
 def _silence_alsa() -> None:
@@ -154,12 +131,39 @@ def rescan() -> None:
             sd._initialize()
 
 
+_LIST = """
+import sounddevice
+for device in sounddevice.query_devices():
+    print(device["max_input_channels"], device["max_output_channels"], device["name"])
+"""
+_LIST_S: Final = 20.0
+
+
+def is_there(kind: Kind, device: int | str | None) -> bool:
+    """Whether the system has a device of this name now. It takes a process of its own: here PortAudio would have to
+    start again, without any stream."""
+    try:
+        listed = subprocess.run(
+            [sys.executable, "-c", _LIST],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_LIST_S,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    rows = (line.split(maxsplit=2) for line in listed.splitlines())
+    names = [row[2] for row in rows if len(row) == 3 and row[kind == "output"] != "0"]
+    return any(str(device).strip().casefold() in name.casefold() for name in names)
+
+
 def find(kind: Kind, device: int | str | None) -> DeviceInfo:
     """The device with this index or name (a part of it will do); `None`: the default one. `AudioError`."""
     fitting = [info for info in query() if info.takes(kind)]
     if not fitting:
         raise AudioError(
-            f"there is no {_WORD[kind]}: {'; '.join(silence_reasons())}",
+            f"there is no {WORD[kind]}: {'; '.join(silence_reasons())}",
             code="device_missing",
             retryable=True,
         )
@@ -182,7 +186,7 @@ def find(kind: Kind, device: int | str | None) -> DeviceInfo:
         meant = nearest(device, names)
         text = f"did you mean {meant!r}?" if meant else f"there are {', '.join(map(repr, names))}"
     raise AudioError(
-        f"no {_WORD[kind]} {device!r}: {text} (`vivavoce devices` lists them)", code="device_missing"
+        f"no {WORD[kind]} {device!r}: {text} (`vivavoce devices` lists them)", code="device_missing"
     )
 
 
@@ -191,7 +195,7 @@ def _by_index(kind: Kind, index: int, fitting: list[DeviceInfo]) -> DeviceInfo:
         if info.index == index:
             return info
     there = ", ".join(f"{info.index} ({info.name})" for info in fitting)
-    raise AudioError(f"no {_WORD[kind]} has the index {index}: there are {there}", code="device_missing")
+    raise AudioError(f"no {WORD[kind]} has the index {index}: there are {there}", code="device_missing")
 
 
 def open_stream(kind: Kind, info: DeviceInfo, format: AudioFormat, latency_ms: float, callback: Any) -> Any:
@@ -231,7 +235,7 @@ def _explained(sd: Any, kind: Kind, info: DeviceInfo) -> Iterator[None]:
         yield
     except sd.PortAudioError as bad:
         number = bad.args[1] if len(bad.args) > 1 else None
-        what = f"the {_WORD[kind]} {info.name!r}"
+        what = f"the {WORD[kind]} {info.name!r}"
         if number in _BUSY:
             raise AudioError(
                 f"{what} is in use by another program: close that one, or choose another (`vivavoce devices`)",
@@ -273,28 +277,3 @@ def _first_fitting(sd: Any, kind: Kind, info: DeviceInfo, format: AudioFormat) -
                 return rate, count
     assert last is not None
     raise last
-
-
-def silence_reasons() -> list[str]:
-    """Plain words for why there may be no device here."""
-    if sys.platform != "linux":
-        return [
-            "no sound device is connected, or this program has no permission to use one (see privacy settings)"
-        ]
-    reasons = []
-    server = os.environ.get("PULSE_SERVER", "")
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
-    if server.startswith(("unix:", "/")):
-        socket = Path(server.removeprefix("unix:"))
-        if not socket.exists():
-            reasons.append(
-                f"PULSE_SERVER names {socket}, where no sound server listens: start it, or unset it"
-            )
-    elif not server and not any((runtime / name).exists() for name in ("pulse/native", "pipewire-0")):
-        reasons.append("no PulseAudio or PipeWire server runs for this user")
-    cards = Path("/dev/snd")
-    if not cards.exists():
-        reasons.append("this machine (or container) has no sound card: /dev/snd is missing")
-    elif not any(os.access(card, os.R_OK | os.W_OK) for card in cards.glob("pcm*")):
-        reasons.append("no permission for /dev/snd: add yourself to the group `audio` and log in again")
-    return reasons or ["ALSA lists no device: with PulseAudio or PipeWire, install libasound2-plugins"]

@@ -16,7 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from vivavoce import _portaudio
+from vivavoce import _portaudio, _soundhelp
 from vivavoce._devicelife import Device, DeviceEvent, Link
 from vivavoce._playout import PlayoutClock, Ring
 from vivavoce._portaudio import DeviceInfo
@@ -48,7 +48,7 @@ def list_devices() -> list[DeviceInfo]:
 
 def silence_reasons() -> list[str]:
     """Plain words for why there may be no device on this machine."""
-    return _portaudio.silence_reasons()
+    return _soundhelp.silence_reasons()
 
 
 class _Output(Link):
@@ -60,6 +60,7 @@ class _Output(Link):
         self.kept = 0
         """Frames that a flush found in the device: they will be heard."""
         self._frame_bytes = format.frame_bytes
+        self._sounded = False
 
     def callback(self, buffer: Any, frames: int, time: Any, status: Any) -> None:
         out = memoryview(buffer)
@@ -70,7 +71,9 @@ class _Output(Link):
             self.reference.write(out)
         # Some hosts do not know when a block will be heard; then it is at least not before now.
         self.clock.took(time.outputBufferDacTime or time.currentTime, count // self._frame_bytes)
-        self.called(bool(status) and status.output_underflow)
+        # A gap between silence and silence breaks nothing off.
+        self.called(bool(status) and status.output_underflow and (self._sounded or count > 0))
+        self._sounded = count > 0
 
 
 class _Input(Link):
@@ -239,6 +242,9 @@ class Speaker(Device):
         if self._keeps_reference:
             link.reference = Ring(format.bytes_for(_UNREAD_MS))
         return link
+
+    def _is_quiet(self) -> bool:
+        return not self.is_sounding
 
     def _unlinked(self) -> None:
         self._heard_before_ms += self._heard_ms()

@@ -230,6 +230,24 @@ def test_stopping_keeps_what_was_recorded(tmp_path: Path, how: signal.Signals) -
     assert json.loads((tmp_path / "rec/recording.json").read_text())["complete"] is True
 
 
+def test_killed_process_leaves_a_recording_that_plays(run: Run, tmp_path: Path) -> None:
+    """After `kill -9` the sound plays up to the last second, every event is a whole line, and both can be drawn."""
+    write_tone(tmp_path / "long.wav", 20_000)
+    process = spawn(tmp_path, *talk("Hearing"), "--in", "long.wav", "--record", "rec")
+    assert process.stdout is not None
+    while "sending" not in process.stdout.readline():
+        pass
+    time.sleep(1.7)  # some of the file must have been sent: the process has a real clock
+    process.kill()
+    process.communicate(timeout=20)
+    format, (user, _) = read_wav(tmp_path / "rec/audio.wav")
+    assert 500 <= loud_spans(user, format.rate)[0][1] < 20_000
+    events = [json.loads(line) for line in (tmp_path / "rec/events.jsonl").read_text().splitlines()]
+    assert {"open", "input"} <= {event["event"] for event in events}
+    status, _, err = run("plot", "rec", "--out", "timeline.html")
+    assert (status, err) == (0, "")
+
+
 def test_stopping_while_connecting_leaves_one_line(tmp_path: Path) -> None:
     """Ctrl-C before the session is there ends it as well."""
     process = spawn(tmp_path, *talk("Slow"), "--text", "hi", "--out", "o.wav")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 __all__ = ["LineEditor", "keys"]
+
+_LOOK_S: Final = 0.05
 
 
 @contextmanager
@@ -17,8 +21,9 @@ def keys(pressed: Callable[[str], None]) -> Iterator[bool]:
     try:
         import termios
         import tty
-    except ImportError:  # Windows
-        yield False
+    except ImportError:
+        with _windows_keys(pressed) as there:
+            yield there
         return
     if not sys.stdin.isatty():
         yield False
@@ -37,6 +42,38 @@ def keys(pressed: Callable[[str], None]) -> Iterator[bool]:
     finally:
         loop.remove_reader(terminal)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _windows_keys(pressed: Callable[[str], None]) -> Iterator[bool]:
+    """A console of Windows cannot be waited for by the loop: it is looked at 20 times a second."""
+    try:
+        msvcrt: Any = importlib.import_module("msvcrt")
+    except ImportError:
+        yield False
+        return
+    if not sys.stdin.isatty():
+        yield False
+        return
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        while msvcrt.kbhit():
+            character = msvcrt.getwch()
+            if character in "\x00\xe0":  # a function key: its second half follows
+                msvcrt.getwch()
+            else:
+                pressed(character)
+        timer = loop.call_later(_LOOK_S, look)
+
+    look()
+    try:
+        yield True
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 class LineEditor:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 from rich.console import Group
+from rich.control import Control
+from rich.segment import ControlType, Segment
 from rich.text import Text
 
-from vivavoce.cli.transcript import STYLES, TerminalTranscript
+from vivavoce.cli.transcript import NARROW, STYLES, TerminalTranscript
 
 __all__ = ["LiveScreen", "LiveState", "meter"]
 
 _KEYS = (("m", "mute"), ("p", "push-to-talk"), ("i", "interrupt"), ("t", "text"), ("q", "quit"))
+_SHORT = {"push-to-talk": "push", "interrupt": "stop"}
+_BARS = range(24, 3, -1)
 _STATE_STYLES = {"connecting": "yellow", "thinking": "yellow", "you speak": "cyan", "speaking": "green"}
 _FLOOR_DB = -54.0
 
@@ -51,6 +55,8 @@ class LiveScreen(TerminalTranscript):
     def __init__(self) -> None:
         super().__init__()
         self.look: Callable[[], LiveState] = LiveState
+        self._lengths: list[int] = []  # of the lines that are drawn
+        self._width = 0  # of the terminal as they were
 
     def sending(self, name: str, sent_ms: float, total_ms: float) -> None:
         """A microphone has no end to show."""
@@ -61,7 +67,26 @@ class LiveScreen(TerminalTranscript):
     def refresh(self) -> None:
         """Draw the lines below the transcript anew."""
         if self._live.is_started:
-            self._live.update(Group(*self._rows()), refresh=True)
+            self._follow_width()
+            drawn = Group(*self._rows())
+            lines = self._console.render_lines(drawn, pad=False)
+            self._lengths = [Segment.get_line_length(line) for line in lines]
+            self._live.update(drawn, refresh=True)
+
+    def _follow_width(self) -> None:
+        """A terminal that became narrower has broken our lines in two: erase what `Live` does not know of."""
+        width = self._console.width
+        if width < self._width:
+            broken = sum(max(0, -(-length // width) - 1) for length in self._lengths)
+            erase = [(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * broken
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *erase))
+            self._lengths = []
+        self._width = width
+
+    def _line(self, at_ms: float, who: str, text: str, remark: str = "", style: str = "") -> None:
+        if self._live.is_started:
+            self._follow_width()
+        super()._line(at_ms, who, text, remark, style)
 
     def _draw(self, now: bool = False) -> None:
         self.refresh()
@@ -72,7 +97,7 @@ class LiveScreen(TerminalTranscript):
     def _rows(self) -> list[Any]:
         look, width = self.look(), self._console.width
         rows: list[Any] = [
-            Text.assemble((f"{'':>8}  {role:<9}  ", f"dim {STYLES.get(role, '')}".strip()), (text, "italic"))
+            self._row("", role, Text(text, "italic"), f"dim {STYLES.get(role, '')}".strip())
             for role, text in self._text.items()
             if text
         ]
@@ -83,14 +108,7 @@ class LiveScreen(TerminalTranscript):
         return rows
 
     def _levels(self, look: LiveState, width: int) -> Text:
-        remarks = []
-        if look.latencies_ms:
-            median = statistics.median(look.latencies_ms)
-            remarks.append(f"{look.latencies_ms[-1]:.0f} ms (median {median:.0f})")
-        if look.usage:
-            remarks.append(look.usage)
-        remark = "".join(f"  {text}" for text in remarks)
-        bar = max(2, min(24, (width - 26 - len(remark)) // 2))
+        remark, bar = next(_fitting(look, width), ("", 2))
         microphone = "muted" if look.muted else "held " if look.gated else "mic  "
         if look.push_to_talk and not look.muted:
             microphone = "TALK " if look.talking else "quiet"
@@ -117,7 +135,32 @@ class LiveScreen(TerminalTranscript):
                 no_wrap=True,
                 overflow="ellipsis",
             )
-        parts = [f"{key} {'unmute' if key == 'm' and look.muted else what}" for key, what in _KEYS]
+        labels = {**dict(_KEYS), **({"m": "unmute"} if look.muted else {})}
         if look.push_to_talk:
-            parts.insert(0, "space be quiet" if look.talking else "space talk")
-        return Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis")
+            labels = {"space": "be quiet" if look.talking else "talk", **labels}
+        if narrow := width < NARROW:
+            labels = {key: _SHORT.get(label, label) for key, label in labels.items()}
+        parts = [f"{key} {label}" for key, label in labels.items()]
+        return Text(_packed(parts, "  " if narrow else "   ", width), "dim")
+
+
+def _packed(parts: list[str], gap: str, width: int) -> str:
+    """As many parts to a line as there is room for."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        fits = len(lines[-1]) + len(gap) + len(part) <= width
+        lines[-1:] = [lines[-1] + gap + part] if fits else [lines[-1], part]
+    return "\n".join(lines)
+
+
+def _fitting(look: LiveState, width: int) -> Iterator[tuple[str, int]]:
+    """What is beside the bars, and how long they are, from the most to the least that has room."""
+    latency, median = "", ""
+    if look.latencies_ms:
+        latency = f"  {look.latencies_ms[-1]:.0f} ms"
+        median = f" (median {statistics.median(look.latencies_ms):.0f})"
+    usage = f"  {look.usage}" if look.usage else ""
+    for remark in (latency + median + usage, latency + usage, latency, ""):
+        for bar in _BARS:
+            if 25 + len(remark) + 2 * bar <= width:
+                yield remark, bar

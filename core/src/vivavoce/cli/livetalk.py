@@ -16,7 +16,9 @@ from vivavoce.cli.quiet import only_python_on_stderr
 from vivavoce.cli.transcript import Transcript
 from vivavoce.devices import DeviceEvent, Microphone, Speaker
 from vivavoce.errors import VoiceError
-from vivavoce.events import Turn, Usage
+from vivavoce.events import Turn, Usage, Writing
+from vivavoce.sources import AudioSource
+from vivavoce.turntaking import LocalTurns
 from vivavoce.voice import Voice
 
 __all__ = ["LiveTalk"]
@@ -41,12 +43,22 @@ class _Metered:
 
 
 class LiveTalk(Conversation):
-    """`run` opens the devices, connects, and talks until `q`, Ctrl-C, or the end of the session."""
+    """`run` opens the devices, connects, and talks until `q`, Ctrl-C, or the end of the session. With `local_turns` the
+    user's turns are found here."""
 
     def __init__(
-        self, voice: Voice, *, microphone: Microphone, speaker: Speaker, show: Transcript, **rest: Any
+        self,
+        voice: Voice,
+        *,
+        microphone: Microphone,
+        speaker: Speaker,
+        show: Transcript,
+        local_turns: bool = False,
+        **rest: Any,
     ) -> None:
         super().__init__(voice, (), sink=speaker, show=show, **rest)
+        self._manual = self._manual and not local_turns
+        self._local_turns = local_turns
         self._microphone = microphone
         self._speaker_device = speaker
         self._metered = _Metered(microphone)
@@ -79,7 +91,7 @@ class LiveTalk(Conversation):
                 took = self._now_ms()
                 text = f"connected to {self.voice.provider} in {took:.0f} ms"
                 self._show.note(took, "connected", text, ms=took)
-                self._spawn(self.voice.send(self._metered))
+                self._spawn(self.voice.send(self._source()))
                 await self._until(self._quit)
         finally:
             for task in [*self._tasks, *self._playing]:
@@ -87,6 +99,16 @@ class LiveTalk(Conversation):
             await self.voice.close()
             await self._microphone.close()
             await self._speaker_device.close()
+
+    def _source(self) -> AudioSource:
+        if not self._local_turns:
+            return self._metered
+        return LocalTurns(
+            self.voice,
+            self._metered,
+            on_speech=self._user_spoke,
+            on_error=lambda failed: self._show.error(self._now_ms(), str(failed)),
+        )
 
     def _asked_to_stop(self) -> None:
         """The first Ctrl-C ends the conversation, a second one does not wait for that."""
@@ -149,6 +171,17 @@ class LiveTalk(Conversation):
         """What a device tells; also lost devices and breaks in the sound."""
         self._trouble = event.text if event.kind == "lost" else ""
         self._show.note(self._now_ms(), "device", event.text, device=event.device, what=event.kind)
+
+    def _writing(self, event: Writing) -> None:
+        super()._writing(event)
+        if event.role == "user" and event.final and not event.text:
+            self._due = False  # nothing was understood: most services do not reply to that
+
+    def _user_spoke(self, speaks: bool) -> None:
+        """What turns found on this side tell."""
+        self._user_speaks = speaks
+        if not speaks:
+            self._due, self._asked = True, None
 
     def _turn(self, turn: Turn) -> None:
         super()._turn(turn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,21 @@ def replay(**options: Any) -> None:
         show.stop()
     now = load(out)
     picture = out / "comparison.svg"
-    write_pair(before, now, picture)
     limits = Limits(word_errors=asked.word_errors, reply_errors=asked.reply_errors, slower_ms=asked.slower)
-    _report(compare(before, now, limits), picture, isinstance(show, JsonTranscript))
+    comparison = compare(before, now, limits)
+    write_pair(before, now, picture, list(_faults(comparison)))
+    _report(comparison, picture, isinstance(show, JsonTranscript))
+
+
+def _faults(comparison: Comparison) -> Iterator[tuple[float | None, str]]:
+    """What became worse, and where in the new recording."""
+    if comparison.problems:
+        yield None, "; ".join(comparison.problems)
+    for difference in comparison.differences:
+        if difference.problems:
+            now = difference.now
+            at = now.user.start_ms if now is not None and now.user is not None else None
+            yield at, f"turn {difference.number}: {'; '.join(difference.problems)}"
 
 
 def _next(recording: Path) -> Path:

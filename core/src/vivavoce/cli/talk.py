@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class _Options:
     headphones: bool
     cancel_echo: bool
     push_to_talk: bool
+    local_turns: bool
     input_device: str | None
     output_device: str | None
 
@@ -103,6 +104,8 @@ class _Options:
 @click.option("--cancel-echo", is_flag=True, help="The same on open speakers: take what the speaker plays out of what "
     "the microphone hears. Needs the extra `echo`.")  # fmt: skip
 @click.option("--push-to-talk", is_flag=True, help="Listen only between two presses of the space bar.")
+@click.option("--local-turns", is_flag=True, help="Find the user's turns here and send speech alone, for a session "
+    "whose turns are by hand (see --config). Needs the extra `vad`.")  # fmt: skip
 @click.option("--input-device", metavar="NAME", help="The microphone: its name, a part of it, or its index.")
 @click.option("--output-device", metavar="NAME", help="The speaker: its name, a part of it, or its index.")
 @json_option
@@ -141,10 +144,13 @@ def _kept(recorders: list[AudioRecorder]) -> str:
 
 
 def _check(asked: _Options) -> None:
+    wrong = ""
     if "mic" in asked.inputs and (len(asked.inputs) > 1 or asked.texts):
-        raise click.UsageError(
-            "--in mic goes alone: no files and texts beside it", click.get_current_context()
-        )
+        wrong = "--in mic goes alone: no files and texts beside it"
+    elif asked.local_turns and not asked.is_live:
+        wrong = "--local-turns is for the microphone: files are sent as turns anyway with --manual"
+    if wrong:
+        raise click.UsageError(wrong, click.get_current_context())
 
 
 def _recorders(asked: _Options) -> list[AudioRecorder]:
@@ -187,7 +193,8 @@ def _provider(given: str | None) -> Any:
 async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcript) -> None:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     files = [await asyncio.to_thread(look_into, Path(name)) for name in asked.inputs if name != "mic"]
     voice = _voice(asked, recorders)
     sink = _sink(voice, asked)
@@ -197,14 +204,18 @@ async def _talk(asked: _Options, recorders: list[AudioRecorder], show: Transcrip
         else:
             summary = await _use(voice, asked, files, show, sink)
     finally:
-        await voice.close()
-        await _awaited(getattr(sink, "close", lambda: None)())
-        for recorder in recorders:
-            recorder.close()
+        try:
+            await voice.close()
+            await _awaited(getattr(sink, "close", lambda: None)())
+        finally:  # a second Ctrl-C waits for nothing, but a recording is complete
+            for recorder in recorders:
+                recorder.close()
     show.stop()
     _raise_failure(recorders)
     written = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
     if asked.record is not None:
+        if isinstance(show, LiveScreen):
+            click.echo("drawing the timeline ...")
         written += await asyncio.to_thread(_draw, recorders[-1].path)
     show.summary(attrs.evolve(summary, files=written))
 
@@ -253,7 +264,9 @@ def _live(voice: Voice, asked: _Options, rest: dict[str, Any]) -> Conversation:
         push_to_talk=asked.push_to_talk,
         on_event=tell,
     )
-    conversation = LiveTalk(voice, microphone=microphone, speaker=speaker, **rest)
+    conversation = LiveTalk(
+        voice, microphone=microphone, speaker=speaker, local_turns=asked.local_turns, **rest
+    )
     return conversation
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import click
 import msgspec
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
@@ -19,6 +19,7 @@ from vivavoce.cli.console import complain, console, is_live, print_json
 from vivavoce.events import Usage
 
 __all__ = [
+    "NARROW",
     "STYLES",
     "JsonTranscript",
     "PlainTranscript",
@@ -26,10 +27,13 @@ __all__ = [
     "Summary",
     "TerminalTranscript",
     "Transcript",
+    "hanging",
     "transcript",
 ]
 
 STYLES = {"user": "cyan", "assistant": "green", "system": "magenta", "tool": "yellow"}
+NARROW = 60
+"""Columns below which a terminal has no room for everything."""
 _REFRESH_S = 0.1
 
 
@@ -81,6 +85,14 @@ def transcript(as_json: bool) -> Transcript:
     if as_json:
         return JsonTranscript()
     return TerminalTranscript() if is_live() else PlainTranscript()
+
+
+def hanging(console: Console, head: Text, body: Text, indent: int) -> Text:
+    """`head`, and `body` beside it: its further lines begin at `indent`, where the terminal would begin them at 0."""
+    room = max(10, console.width - indent)
+    whole = body if head.cell_len == indent else head + body
+    lines = Text("\n" + " " * indent).join(whole.wrap(console, room))
+    return head + lines if whole is body else lines
 
 
 def _clock(ms: float) -> str:
@@ -161,12 +173,17 @@ class TerminalTranscript(PlainTranscript):
         self._live.stop()
 
     def _line(self, at_ms: float, who: str, text: str, remark: str = "", style: str = "") -> None:
-        line = Text.assemble(
-            (f"{_clock(at_ms):>8}  ", "dim"), (f"{who:<9}  ", f"bold {style}".strip()), text, no_wrap=False
-        )
+        body = Text(text)
         if remark:
-            line.append(f"  {remark}", "dim")
-        self._console.print(line)
+            body.append(f"  {remark}", "dim")
+        self._console.print(self._row(_clock(at_ms), who, body, f"bold {style}".strip()))
+
+    def _row(self, clock: str, who: str, body: Text, style: str) -> Text:
+        """A line of the transcript; without the time where there is not much room."""
+        if self._console.width < NARROW:
+            return hanging(self._console, Text(f"{who}  ", style), body, 2)
+        head = Text.assemble((f"{clock:>8}  ", "dim"), (f"{who:<9}  ", style))
+        return hanging(self._console, head, body, head.cell_len)
 
     def sending(self, name: str, sent_ms: float, total_ms: float) -> None:
         self._bar = (name, sent_ms, total_ms) if sent_ms < total_ms else None
@@ -186,7 +203,7 @@ class TerminalTranscript(PlainTranscript):
             return
         self._drawn = time.monotonic()
         rows: list[Any] = [
-            Text.assemble((f"{'':>8}  {role:<9}  ", f"dim {STYLES.get(role, '')}"), (text, "italic"))
+            self._row("", role, Text(text, "italic"), f"dim {STYLES.get(role, '')}".strip())
             for role, text in self._text.items()
             if text
         ]
