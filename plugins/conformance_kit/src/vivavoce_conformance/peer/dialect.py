@@ -24,6 +24,9 @@ Kind = Literal[
     "clear",
     "tool_result",
     "wrong",
+    "begun",
+    "ready",
+    "refused",
 ]
 
 
@@ -98,6 +101,12 @@ class PeerDialect:
 
     def unknown(self) -> Sequence[Frame]:
         """A message that a later version of the protocol may bring."""
+        return ()
+
+    def observe(self, frame: Frame) -> Sequence[Asked]:
+        """For `--live`: what a real service says in a frame, as `begun` (a reply begins), `ready` (a configuration is
+        acknowledged), `refused` (with `reason`). Over TCP a frame may be half a message.
+        """
         return ()
 
     def malformed(self) -> Sequence[Frame]:

@@ -47,6 +47,9 @@ _ASKED: dict[type, Any] = {
 }
 
 
+_OBSERVED = {"session.updated": Asked("ready"), "response.created": Asked("begun")}
+
+
 class RealtimeDialect(PeerDialect):
     """Over `ServerProtocol`: what it refuses is recorded as `wrong`."""
 
@@ -127,6 +130,16 @@ class RealtimeDialect(PeerDialect):
 
     def malformed(self) -> Sequence[Frame]:
         return ['{"type": "response.done", "response":', "[]", '{"type": 7}', "\u0000"]
+
+    def observe(self, frame: Frame) -> Sequence[Asked]:
+        said = decode_mapping(frame.encode()) if isinstance(frame, str) else None
+        if not isinstance(said, dict):
+            return ()
+        if said.get("type") == "error":
+            error = said.get("error") or {}
+            return [Asked("refused", {"reason": f"{error.get('code')}: {error.get('message')}"})]
+        kind = _OBSERVED.get(str(said.get("type")))
+        return [kind] if kind is not None else ()
 
     def _out(self) -> list[str]:
         return [frame.decode() for frame in self.protocol.data_to_send()]
