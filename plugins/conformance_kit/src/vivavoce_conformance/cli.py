@@ -120,6 +120,8 @@ def _judge_providers(
         raise click.UsageError("give the name of a provider")
     if not live and (service or tapes or max_replies is not None):
         raise click.UsageError("--service, --record and --max-replies go with --live")
+    if only and out is not None:
+        raise click.UsageError("a report needs all checks: --out does not go with --check")
     budget = Budget() if max_replies is None else Budget(replies=max_replies)
     options: dict[str, Any] = {
         "profile": profile,
@@ -178,7 +180,7 @@ def _is_sound(column: Column, only: Sequence[str]) -> bool:
 def _write(out: Path, reports: Sequence[Report]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for report in reports:
-        name = report.provider
+        name = report.provider.replace(":", ".")
         write_report(out / REPORT_NAME.format(name), report)
         (out / f"{name}.svg").write_text(badge.as_svg(report))
         (out / f"{name}.badge.json").write_text(badge.as_json(report))

@@ -72,7 +72,8 @@ def _report(case: Case, columns: Sequence[Column], seconds: float) -> Report:
         blank = Result(id, status, check.level, check.family, check.sentence)
         rows.append(case.results.get(id, blank))
     return Report(
-        provider=case.told["name"],
+        # A class that is given by itself may bear the name of the one it was made from.
+        provider=case.spec if ":" in case.spec else case.told["name"],
         distribution=_origin(case.spec),
         capabilities=case.told["capabilities"],
         spec_level=SPEC_LEVEL,
@@ -90,7 +91,7 @@ def _report(case: Case, columns: Sequence[Column], seconds: float) -> Report:
 
 def _origin(spec: str) -> str:
     if ":" in spec:
-        return spec
+        return "not installed"
     found = installed.find(spec)
     return f"{found.distribution} {found.version}"
 
