@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -27,13 +27,18 @@ CHECK_DEADLINE = 40.0
 
 
 class Progress:
-    """Is told what comes and what came; this one says nothing to anybody."""
+    """Is told what comes and what came. `told` gets each result; without it nobody does."""
+
+    def __init__(self, told: Callable[[Result], None] | None = None) -> None:
+        self._told = told
 
     def expect(self, count: int, what: str) -> None:
         """So many more checks will run; `what` is where: `kit`, `live`, `recorded`."""
 
     def __call__(self, result: Result) -> None:
         """A check has a result."""
+        if self._told is not None:
+            self._told(result)
 
 
 @attrs.define

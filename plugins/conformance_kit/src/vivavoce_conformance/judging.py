@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ async def judge_async(
     profile: str | None = None,
     only: Sequence[str] = (),
     waivers: Sequence[Waiver] = (),
-    progress: Progress | None = None,
+    progress: Progress | Callable[[Result], None] | None = None,
     workers: int = WORKERS,
     live: Live | None = None,
     cassettes: Path | None = None,
 ) -> Report:
     """See `judge`."""
     began = time.monotonic()
-    case = Case(spec, profile, waivers={w.id: w for w in waivers}, progress=progress or Progress())
+    shown = progress if isinstance(progress, Progress) else Progress(progress)
+    case = Case(spec, profile, waivers={w.id: w for w in waivers}, progress=shown)
     first = await start_runner(case, "")
     await first.end()
     capabilities = case.told["capabilities"]
@@ -106,7 +107,7 @@ def judge(spec: str, **options: Any) -> Report:
     """Judge a provider, by its name or as `module:Class`.
 
     `profile`: `module:attribute` of a `Profile`; `only`: ids of checks (the rest is not run, so the verdict is "not
-    conformant"); `waivers`; `progress`: is told of each `Result`; `workers`: how many processes; `live` and `cassettes`:
+    conformant"); `waivers`; `progress`: called with each `Result`; `workers`: how many processes; `live` and `cassettes`:
     further columns, against the real service or a folder of recordings, which the verdict does not look at. Raises
     `ProviderNotFoundError`, `ProviderLoadError`, `ConfigError` in one line each when the provider cannot be judged.
     """

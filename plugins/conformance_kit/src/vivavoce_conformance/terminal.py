@@ -23,6 +23,7 @@ class _Bar(Progress):
     """A bar that knows how many are to come, which check was last, and how many failed."""
 
     def __init__(self, bar: Any, name: str) -> None:
+        super().__init__()
         self._bar = bar
         self._name = name
         self._total = self._failed = 0

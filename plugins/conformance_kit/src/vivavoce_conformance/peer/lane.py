@@ -21,7 +21,7 @@ _SHOWN = 160
 def picture(way: str, frame: Frame) -> str:
     """A frame as a report shows it: when, which way, and its beginning."""
     text = frame if isinstance(frame, str) else frame[:_SHOWN].decode(errors="replace")
-    return f"{time.monotonic() % 1000:8.3f} {way} {text[:_SHOWN]}"
+    return f"{time.monotonic() % 1000:8.3f} {way} {text[:_SHOWN].rstrip()}"
 
 
 class Record:
