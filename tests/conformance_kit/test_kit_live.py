@@ -19,8 +19,8 @@ from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.columns import Live
 from vivavoce_conformance.judging import judge_async
 from vivavoce_conformance.live import LIVE, REPLAYED, why_not
-from vivavoce_conformance.peer.observer import Budget, Overspent, Purse
-from vivavoce_conformance.peer.proxy import Job, Proxy
+from vivavoce_conformance.peer.observer import Budget, Job, Overspent, Purse
+from vivavoce_conformance.peer.proxy import Proxy
 from vivavoce_conformance.tape import read_cassette
 from vivavoce_conformance.verdict import Column, Result
 

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from vivavoce.cli.console import Failed, complain, print_json, print_table
 from vivavoce.errors import VoiceError
 
-from vivavoce_conformance import badge, matrix
-from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.columns import Live
-from vivavoce_conformance.judging import judge
 from vivavoce_conformance.peer.observer import Budget
-from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
 from vivavoce_conformance.tapedeck import record, replay
-from vivavoce_conformance.terminal import tell, watched
-from vivavoce_conformance.verdict import Column, Report
-from vivavoce_conformance.waivers import read_waivers
+
+if TYPE_CHECKING:
+    from vivavoce_conformance.verdict import Column, Report
 
 __all__ = ["conformance"]
 
@@ -114,7 +109,7 @@ def _judge_providers(
     Each runs in processes of its own. With --check the exit status is that of those checks.
     """
     if listing:
-        print_table(("id", "level", "family", "expectation"), [_row(id) for id in sorted(CHECKS)])
+        _list()
         return 0
     if not providers:
         raise click.UsageError("give the name of a provider")
@@ -122,6 +117,9 @@ def _judge_providers(
         raise click.UsageError("--service, --record and --max-replies go with --live")
     if only and out is not None:
         raise click.UsageError("a report needs all checks: --out does not go with --check")
+    from vivavoce_conformance.columns import Live
+    from vivavoce_conformance.waivers import read_waivers
+
     budget = Budget() if max_replies is None else Budget(replies=max_replies)
     options: dict[str, Any] = {
         "profile": profile,
@@ -139,13 +137,21 @@ def _judge_providers(
     return int(len(reports) < len(providers) or any(_is_bad(report, only) for report in reports))
 
 
-def _row(id: str) -> tuple[str, str, str, str]:
-    check = CHECKS[id]
-    return id, check.level, check.family, check.sentence
+def _list() -> None:
+    from vivavoce_conformance.checks import CHECKS
+    from vivavoce_conformance.live import LIVE
+
+    rows = [
+        (id, c.level, "yes" if id in LIVE else "", c.family, c.sentence) for id, c in sorted(CHECKS.items())
+    ]
+    print_table(("id", "level", "live", "family", "expectation"), rows)
 
 
 def _judged(name: str, options: dict[str, Any], alone: bool, as_json: bool) -> Report | None:
     """Judge one provider and tell it; `None`: it cannot be judged, which is told in a line, unless it is the only one."""
+    from vivavoce_conformance.judging import judge
+    from vivavoce_conformance.terminal import tell, watched
+
     if options["live"] is not None:
         click.echo(f"{name}: live, with your own credentials; at most {options['live'].budget}", err=True)
     try:
@@ -178,6 +184,9 @@ def _is_sound(column: Column, only: Sequence[str]) -> bool:
 
 
 def _write(out: Path, reports: Sequence[Report]) -> None:
+    from vivavoce_conformance import badge, matrix
+    from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
+
     out.mkdir(parents=True, exist_ok=True)
     for report in reports:
         name = report.provider.replace(":", ".")

@@ -15,9 +15,7 @@ from vivavoce.errors import ConfigError
 from vivavoce_conformance.cases import Case, work
 from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.live import why_not
-from vivavoce_conformance.peer.observer import Budget
-from vivavoce_conformance.peer.player import Shelf
-from vivavoce_conformance.peer.proxy import Job
+from vivavoce_conformance.peer.observer import Budget, Job
 from vivavoce_conformance.scrub import Scrubber
 from vivavoce_conformance.verdict import Column, Result
 
@@ -63,6 +61,8 @@ async def run_live(case: Case, live: Live, only: Sequence[str]) -> Column:
 
 async def run_recorded(case: Case, folder: Path, only: Sequence[str]) -> Column:
     """The recorded column. Raises `ConfigError` for a folder without cassettes."""
+    from vivavoce_conformance.peer.player import Shelf
+
     if not case.told["dialect"]:
         raise ConfigError(f"{case.spec}: a cassette is read with a dialect, and it has none")
     if not Shelf(folder).checks:

@@ -53,7 +53,8 @@ def record(file: Path, service: str, dialect: str | None, secrets: Sequence[str]
     Prints an address to give to the app as its url. Headers, queries, subprotocols and messages are written without
     the secrets in them.
     """
-    from vivavoce_conformance.peer.proxy import Job, Proxy
+    from vivavoce_conformance.peer.observer import Job
+    from vivavoce_conformance.peer.proxy import Proxy
 
     is_websocket = service.startswith(("ws://", "wss://", "http://", "https://"))
     dialect = dialect or (REALTIME if is_websocket else "")

@@ -55,6 +55,9 @@ class PeerDialect:
     transport: ClassVar[Literal["websocket", "tcp"]] = "websocket"
     rate: int = 24_000
 
+    def request(self, path: str) -> None:
+        """Over WebSocket: the path that was asked for, with its query."""
+
     def open(self) -> Sequence[Frame]:
         """The connection is there."""
         return ()

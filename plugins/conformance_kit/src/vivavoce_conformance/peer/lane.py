@@ -60,6 +60,8 @@ class Lane:
         if path:
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
             self._record.seen.requests.append(f"{path}\n{lines}")
+            if self._observer is not None:
+                self._observer.request(path)
         asked = {"path": path, "headers": headers, "subprotocols": list(subprotocols)} if path else {}
         self._record.recorder.opened(self.number, "provider", **asked)
         if self._purse is not None:

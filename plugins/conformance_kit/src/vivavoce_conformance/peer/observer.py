@@ -10,7 +10,7 @@ import msgspec
 
 from vivavoce_conformance.peer.dialect import Asked, Frame, PeerDialect
 
-__all__ = ["Budget", "Observer", "Overspent", "Purse", "observes"]
+__all__ = ["Budget", "Job", "Observer", "Overspent", "Purse", "observes"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"{self.sessions} sessions, {self.replies} replies, {self.audio:g} s of audio, {self.seconds:g} s"
         )
+
+
+class Job(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What a proxy is started with. `secrets` are names of environment variables; `record` is a folder."""
+
+    service: str
+    dialect: str = ""
+    transport: str = "websocket"
+    secrets: Sequence[str] = ()
+    record: str = ""
+    budget: Budget | None = None
 
 
 class Overspent(Exception):
@@ -104,10 +115,17 @@ class Observer:
 
     def __init__(self, dialect: PeerDialect) -> None:
         self._dialect = dialect
-        self._try(dialect.open)
+        self._open = False
+
+    def request(self, path: str) -> None:
+        """What was asked for."""
+        self._try(self._dialect.request, path)
 
     def provider(self, frame: Frame) -> Sequence[Asked]:
         """What the provider asks in a frame. What the protocol forbids is the service's to say."""
+        if not self._open:
+            self._open = True
+            self._try(self._dialect.open)
         found: Any = self._try(self._dialect.receive, frame)
         asked = [one for one in (found[0] if found else ()) if one.kind != "wrong"]
         for one in asked:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from vivavoce_conformance.peer.dialect import PeerDialect
 from vivavoce_conformance.peer.lane import Lane, Record
-from vivavoce_conformance.peer.observer import Budget, Observer, Purse
+from vivavoce_conformance.peer.observer import Job, Observer, Purse
 from vivavoce_conformance.peer.process import RealControl, listen
 from vivavoce_conformance.peer.routes import TCPRoute, WebSocketRoute
 from vivavoce_conformance.peer.script import Seen
@@ -24,18 +23,7 @@ from vivavoce_conformance.profile import load_object
 from vivavoce_conformance.scrub import Scrubber
 from vivavoce_conformance.tape import Cassette, Recorder, write_cassette
 
-__all__ = ["Job", "Proxy", "main"]
-
-
-class Job(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What a proxy is started with. `secrets` are names of environment variables; `record` is a folder."""
-
-    service: str
-    dialect: str = ""
-    transport: str = "websocket"
-    secrets: Sequence[str] = ()
-    record: str = ""
-    budget: Budget | None = None
+__all__ = ["Proxy", "main"]
 
 
 class Proxy:

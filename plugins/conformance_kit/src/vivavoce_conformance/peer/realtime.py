@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from vivavoce_openai_realtime.protocol import ServerProtocol, decode_mapping
 from vivavoce_openai_realtime.protocol import client_events as wire
@@ -50,13 +51,22 @@ _ASKED: dict[type, Any] = {
 _OBSERVED = {"session.updated": Asked("ready"), "response.created": Asked("begun")}
 
 
+def _protocol(model: str) -> ServerProtocol:
+    # A service that transcribes says so in its session.
+    heard = {"audio": {"input": {"transcription": {"model": "conformance"}}}}
+    return ServerProtocol(model=model, session=heard)
+
+
 class RealtimeDialect(PeerDialect):
     """Over `ServerProtocol`: what it refuses is recorded as `wrong`."""
 
     def __init__(self) -> None:
-        # A service that transcribes says so in its session.
-        heard = {"audio": {"input": {"transcription": {"model": "conformance"}}}}
-        self.protocol = ServerProtocol(model="conformance", session=heard)
+        self.protocol = _protocol("conformance")
+
+    def request(self, path: str) -> None:
+        asked = parse_qs(urlsplit(path).query).get("model")
+        if asked:
+            self.protocol = _protocol(asked[0])
 
     def open(self) -> Sequence[Frame]:
         self.protocol.session_created()

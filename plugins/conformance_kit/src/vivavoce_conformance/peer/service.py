@@ -91,6 +91,7 @@ class Service:
             socket = connection = WebSocket(reader, writer, slow=plan.slow, fragments=plan.fragments)
             if how != "drop":
                 self.seen.requests.append(await socket.upgrade(how))
+                dialect.request(self.seen.requests[-1].partition("\n")[0])
         else:
             connection = Stream(reader, writer, slow=plan.slow)
         if how == "drop":
