@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 setup = @sh scripts/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients check format bench docs dist soak fuzz mutants lock clean
+.PHONY: help demo test test-clients test-others check format bench docs dist soak fuzz mutants lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -29,6 +29,10 @@ test: ## every test (longer runs are soak, fuzz and mutants)
 test-clients: ## one conversation with each independent client of the Realtime protocol, against the gateway
 	$(setup) test
 	@$(RUN) scripts/clients.py $(ARGS)
+
+test-others: ## the conformance kit on implementations that are not ours; their failures are known
+	$(setup) test
+	@$(RUN) scripts/others.py
 
 check: ## format, lint, types, tests
 	$(setup) check

@@ -68,9 +68,18 @@ def test_one_line_test_passes_and_fails() -> None:
         assert_conformant("wrong_states:StatesSpeakWithoutHook")
 
 
-def run_pytest(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(tmp_path: Path, *arguments: str, provider: str = "null") -> subprocess.CompletedProcess[str]:
     """pytest on an empty folder."""
-    command = [sys.executable, "-m", "pytest", "-q", "--vivavoce-provider", "null", *arguments, str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--vivavoce-provider",
+        provider,
+        *arguments,
+        str(tmp_path),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
 
@@ -86,3 +95,40 @@ def test_pytest_plugin_minds_what_is_left_out(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "-k", "verdict or VV-CON-011")
     assert done.returncode == 1
     assert "not run" in done.stdout
+
+
+def test_pytest_plugin_tells_once_what_cannot_be_judged(tmp_path: Path) -> None:
+    """A provider that cannot be judged fails the verdict in one line; it is not tried again for each check."""
+    done = run_pytest(tmp_path, provider="nobody")
+    assert done.returncode == 1
+    assert done.stdout.count("it cannot be judged: no provider is named 'nobody'. Installed: ") == 1
+    assert "1 failed" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_command_knows_its_own_commands() -> None:
+    """What comes first is a command or the name of a provider; `judge` is for a provider with a command's name."""
+    assert run("judge", "null", "--check", "VV-CON-011").returncode == 0
+    assert "no provider is named 'record'" in run("judge", "record").stderr
+    assert "Missing argument 'FILE'" in run("record").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("null", "--record", "x"),
+        ("null", "--service", "ws://x"),
+        ("null", "--check", "VV-CON-011", "--out", "x"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Nothing is run live without the flag that says so; a part of a report is no report."""
+    done = run(*arguments)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_list_says_what_runs_live() -> None:
+    """Each check, and whether it can run against a real service."""
+    lines = {line.split()[0]: line.split() for line in run("--list").stdout.splitlines()}
+    assert lines["VV-CON-055"][1:3] == ["MUST", "yes"]
+    assert lines["VV-CON-080"][2] == "fault"

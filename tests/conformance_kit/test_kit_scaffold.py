@@ -80,3 +80,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     result = CliRunner().invoke(new, ["my-voice", "--into", str(tmp_path)])
     assert result.exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["null", "openai_realtime"])
+def test_installed_names_are_refused(name: str, tmp_path: Path) -> None:
+    """A second provider of the same name could not be told from the first."""
+    result = CliRunner().invoke(new, [name.replace("_", "-"), "--into", str(tmp_path / "x")])
+    assert result.exit_code == 1
+    assert not (tmp_path / "x").exists()

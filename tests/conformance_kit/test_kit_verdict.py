@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import wrong_run
 from vivavoce.errors import ConfigError, ProviderLoadError
-from vivavoce_conformance import judging
+from vivavoce_conformance import cases
 from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.judging import judge
 from vivavoce_conformance.registry import applicable
@@ -110,7 +110,7 @@ def test_a_single_check_is_no_verdict() -> None:
 )
 def test_bad_input_is_one_line(spec: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be judged is told in one line."""
-    monkeypatch.setattr(judging, "IMPORT_DEADLINE", 4.0)
+    monkeypatch.setattr(cases, "IMPORT_DEADLINE", 4.0)
     with pytest.raises((ProviderLoadError, ConfigError)) as raised:
         judge(spec)
     assert words in str(raised.value)

@@ -17,6 +17,7 @@ PAGES = sorted(
 )
 
 
+@pytest.mark.timeout(300)  # a page of the command line starts a dozen processes
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_examples_of_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples of a page run from top to bottom, without a key."""

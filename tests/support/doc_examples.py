@@ -10,7 +10,8 @@ What differs from that is said in a comment on the line above a fence:
     <!-- no-run: reason -->          only to be read
     <!-- new-namespace -->           forgets the examples above
     <!-- needs: ttspico -->          the rest of the page is skipped where this module is missing
-    <!-- given: hello.wav = examples/audio/hello.wav -->    a file of the repository, copied next to the examples
+    <!-- given: hello.wav = examples/audio/hello.wav -->    a file or folder of the repository, copied next to the examples
+    <!-- region: examples/x.py name -->    not run: it is what stands there between `# region: name` and `# endregion`
     <!-- raises: ConfigError -->     must raise this
     <!-- exit: 2 -->                 every command of this fence must end with this status
     <!-- output -->                  what stands below a command is what it prints: `...` stands for anything,
@@ -36,11 +37,11 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Fence", "PageRunner", "matches_output", "read_fences"]
+__all__ = ["Fence", "PageRunner", "matches_output", "read_fences", "read_region"]
 
 _FENCE = re.compile(r"^(?P<indent>\s*)```(?P<language>\w+)(?P<rest>[^\n`]*)$")
 _MARK = re.compile(r"<!--\s*(?P<name>[\w-]+)(?::\s*(?P<value>.*?))?\s*-->")
-_MARKS = {"no-run", "new-namespace", "needs", "given", "raises", "exit", "output"}
+_MARKS = {"no-run", "new-namespace", "needs", "given", "raises", "exit", "output", "region"}
 _SECONDS = 60
 
 
@@ -94,6 +95,10 @@ class PageRunner:
                     assert fence.marks["no-run"], f"line {fence.line}: no-run needs its reason"
                     continue
                 self._prepare(fence)
+                if region := fence.marks.get("region"):
+                    wanted = read_region(self.root, region)
+                    assert _tight(fence.text) == _tight(wanted), f"line {fence.line}: not {region}"
+                    continue
                 if fence.title:
                     (self.directory / fence.title).write_text(fence.text)
                 elif fence.language == "python":
@@ -109,7 +114,12 @@ class PageRunner:
                 pytest.skip(f"{self.path.name} needs {module}, which is not installed")
         if given := fence.marks.get("given"):
             name, _, origin = (part.strip() for part in given.partition("="))
-            shutil.copyfile(self.root / origin, self.directory / name)
+            if (self.root / origin).is_dir():
+                shutil.copytree(
+                    self.root / origin, self.directory / name, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            else:
+                shutil.copyfile(self.root / origin, self.directory / name)
 
     def _run_python(self, fence: Fence, runner: asyncio.Runner) -> None:
         # Empty lines in front give every traceback the line numbers of the page.
@@ -148,6 +158,21 @@ class PageRunner:
                 assert matches_output(expected, done.stdout), (
                     f"{place} printed\n{done.stdout}\nnot\n{expected}"
                 )
+
+
+def _tight(text: str) -> str:
+    """With single empty lines: between methods there is one, between functions there are two."""
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def read_region(root: Path, region: str) -> str:
+    """The lines of `path name`, without what they are all indented by."""
+    path, _, name = region.partition(" ")
+    lines = (root / path).read_text().splitlines()
+    begins = [number for number, line in enumerate(lines) if line.strip() == f"# region: {name}"]
+    assert len(begins) == 1, f"{path} has {len(begins)} regions {name!r}"
+    end = next(number for number in range(begins[0], len(lines)) if lines[number].strip() == "# endregion")
+    return textwrap.dedent("\n".join(lines[begins[0] + 1 : end])).strip("\n") + "\n"
 
 
 def _commands(text: str) -> Iterator[tuple[list[str], str]]:

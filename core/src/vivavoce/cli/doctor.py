@@ -9,6 +9,7 @@ from vivavoce.cli.checks import Check, check_environment, check_extras, check_pl
 from vivavoce.cli.console import complain, debug_option, has_colour, json_option, print_json
 from vivavoce.cli.probe import Probe, probe
 from vivavoce.cli.providers import Listed, list_providers
+from vivavoce.cli.tier import find_proof
 
 __all__ = ["doctor"]
 
@@ -59,7 +60,8 @@ def _provider(entry: Listed) -> Check:
     if entry.missing:
         variables = ", ".join(entry.missing)
         return Check("missing", what, f"not set: {variables}", f"export {entry.missing[0]}=...")
-    return Check("ok", what, " ".join(entry.capabilities) or "does nothing but warn")
+    can = " ".join(entry.capabilities) or "does nothing but warn"
+    return Check("ok", what, f"{can}  [{entry.proof}]" if entry.proof is not None else can)
 
 
 def _one(name: str, traceback: bool) -> dict[str, list[Check]]:
@@ -75,7 +77,7 @@ def _one(name: str, traceback: bool) -> dict[str, list[Check]]:
         if traceback and result.trace:
             click.echo(result.trace, err=True)
         return {found.name: about}
-    about += _details(result)
+    about += [*_details(result), _conformance(found)]
     return {found.name: about, "requirements": check_extras(found.distribution)}
 
 
@@ -98,6 +100,18 @@ def _details(result: Probe) -> list[Check]:
             else Check("missing", variable, "not set", f"export {variable}=...")
         )
     return checks
+
+
+def _conformance(found: registry.Found) -> Check:
+    """What the report beside it says; one that is missing or old is no fault."""
+    proof = find_proof(found)
+    hint = f"vivavoce conformance {found.name} --out report"
+    if proof is None:
+        return Check("missing", "conformance", "no report lies beside it", hint)
+    told = f"{proof}, made {proof.made[:10]}, {proof.path}"
+    if proof.current and proof.tier != "not conformant":
+        return Check("ok", "conformance", told)
+    return Check("missing", "conformance", told, hint)
 
 
 def _show(sections: dict[str, list[Check]]) -> None:

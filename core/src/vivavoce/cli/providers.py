@@ -12,6 +12,7 @@ import click
 from vivavoce import registry
 from vivavoce.cli.console import debug_option, json_option, print_json, print_table
 from vivavoce.cli.probe import Probe, probe
+from vivavoce.cli.tier import Proof, find_proof
 from vivavoce.errors import VoiceError
 
 __all__ = ["Listed", "list_providers", "providers"]
@@ -19,7 +20,8 @@ __all__ = ["Listed", "list_providers", "providers"]
 
 @attrs.frozen
 class Listed:
-    """One installed provider. `problem` is why it cannot be used, in one line; `probed` is whether it was imported."""
+    """One installed provider. `problem` is why it cannot be used, in one line; `probed` is whether it was imported;
+    `proof` is the report that lies beside it."""
 
     name: str
     distribution: str
@@ -30,6 +32,7 @@ class Listed:
     capabilities: tuple[str, ...] = ()
     credentials: Mapping[str, str] = attrs.field(factory=dict)
     problem: str | None = None
+    proof: Proof | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -37,7 +40,9 @@ class Listed:
         return [name for name in self.credentials.values() if not os.environ.get(name, "").strip()]
 
     def as_json(self) -> dict[str, Any]:
-        shown = attrs.asdict(self)
+        shown = attrs.asdict(self, recurse=False)
+        shown["conformance"] = self.proof.as_json() if self.proof is not None else None
+        del shown["proof"]
         shown["credentials"] = {
             variable: "missing" if variable in self.missing else "present"
             for variable in self.credentials.values()
@@ -72,6 +77,7 @@ def list_providers(*, imported: bool = True) -> list[Listed]:
                 result.capabilities,
                 result.credentials,
                 problems.get(entry.name) or result.error,
+                find_proof(entry),
             )
         )
     return listed
@@ -85,14 +91,19 @@ def providers(no_import: bool, as_json: bool) -> None:
     """List the installed providers: what each can do, and whether its credentials are there.
 
     Names and versions come from metadata. What a provider can do is learnt by importing it, in a process of its own
-    and within 10 seconds, so that a broken one harms neither the list nor the others.
+    and within 10 seconds, so that a broken one harms neither the list nor the others. TIER is that of the conformance
+    report which lies beside a provider, if there is one.
     """
     listed = list_providers(imported=not no_import)
     if as_json:
         print_json([entry.as_json() for entry in listed])
         return
     headings = ["NAME", "DISTRIBUTION", "CAN", "CREDENTIALS"]
-    print_table(headings, [_row(entry) for entry in listed])
+    rows = [_row(entry) for entry in listed]
+    if any(entry.proof is not None for entry in listed):
+        headings.append("TIER")
+        rows = [[*row, str(entry.proof or "")] for row, entry in zip(rows, listed, strict=True)]
+    print_table(headings, rows)
     for entry in listed:
         if entry.problem is not None:
             click.echo(f"{entry.name}: {entry.problem}")

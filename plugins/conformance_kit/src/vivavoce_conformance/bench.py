@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -101,9 +102,10 @@ class Recording(logging.Handler):
 class Bench:
     """One check's workplace. Its voices are closed when the check is over."""
 
-    def __init__(self, target: Target, peer: PeerClient | None) -> None:
+    def __init__(self, target: Target, peer: PeerClient | None, *, mode: str = "") -> None:
         self.target = target
-        self.secret = "vvconf-7c1f3a9be2d84650"
+        self._mode = mode
+        self.secret = self._real_secret() if mode == "live" else "vvconf-7c1f3a9be2d84650"
         self.events: list[Any] = []
         """What listeners of `*` received, of all voices of this check."""
         self.sessions: list[list[Any]] = []
@@ -125,13 +127,23 @@ class Bench:
 
     @property
     def has_peer(self) -> bool:
-        """Whether there is one."""
+        """Whether the kit plays the service, so that a plan is followed."""
+        return self._peer is not None and self._peer.scripted
+
+    @property
+    def has_far_side(self) -> bool:
+        """Whether there is a service at all: the kit's, a real one behind a proxy, or a cassette."""
         return self._peer is not None
+
+    def _real_secret(self) -> str:
+        """The credential that an app would use: it is passed on, and looked for where it must not be."""
+        variables = dict(getattr(self.target.provider, "credentials", None) or {})
+        return os.environ.get(variables.get(self.target.profile.credential or "", ""), "")
 
     def config(self, **more: Any) -> dict[str, Any]:
         """The config keys that reach the peer."""
         profile = self.target.profile
-        config = dict(profile.config)
+        config = dict(profile.config) | (dict(profile.live) if self._mode else {})
         if self._peer is not None:
             config["url"] = profile.url.format(port=self._peer.port)
         if profile.credential is not None:

@@ -1,27 +1,61 @@
-"""`vivavoce conformance NAME`: the verdict on one provider or several, on the terminal and as files."""
+"""`vivavoce conformance NAME`: the verdict on one provider or several, on the terminal and as files.
+
+`record` and `replay` are commands below it; whatever else comes first is the name of a provider.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from vivavoce.cli.console import Failed, complain, is_live, print_json, print_table
+from vivavoce.cli.console import Failed, complain, print_json, print_table
 from vivavoce.errors import VoiceError
 
-from vivavoce_conformance import badge, matrix
-from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.judging import judge
-from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
-from vivavoce_conformance.verdict import Report, Result
-from vivavoce_conformance.waivers import read_waivers
+from vivavoce_conformance.peer.observer import Budget
+from vivavoce_conformance.tapedeck import record, replay
+
+if TYPE_CHECKING:
+    from vivavoce_conformance.verdict import Column, Report
 
 __all__ = ["conformance"]
 
 
-@click.command(name="conformance")
+class _Judging(click.Group):
+    """`judge` is what it does where no other command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = ["judge", *args]
+        return super().parse_args(ctx, args)
+
+
+class _Judge(click.Command):
+    """Its help is that of the whole command."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        path = ctx.command_path.removesuffix(" judge")
+        formatter.write_usage(path, "[OPTIONS] NAME...")
+        for command in (record, replay):
+            formatter.write_usage(path, f"{command.name} [OPTIONS] FILE")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(str(command.name), command.get_short_help_str(90)) for command in (record, replay)]
+        with formatter.section("Commands (`judge NAME` for a provider of one of these names)"):
+            formatter.write_dl(rows)
+
+
+@click.group(name="conformance", cls=_Judging)
+def conformance() -> None:
+    """Judge providers, and record what they say to their services."""
+
+
+conformance.add_command(record)
+conformance.add_command(replay)
+
+
+@conformance.command(name="judge", cls=_Judge)
 @click.argument("providers", nargs=-1, metavar="NAME...")
 @click.option("--check", "only", multiple=True, metavar="ID", help="Run this check alone; may be repeated.")
 @click.option("--profile", metavar="MODULE:NAME", help="How to reach it, instead of the installed profile.")
@@ -36,9 +70,26 @@ __all__ = ["conformance"]
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--list", "listing", is_flag=True, help="List the checks.")
 @click.option(
+    "--live", is_flag=True,
+    help="Then also run what can be run against the real service, with your own credentials: it costs money. At most "
+    f"{Budget()}, which is enforced.",
+)  # fmt: skip
+@click.option("--service", metavar="URL", help="With --live: the service, instead of the provider's own.")
+@click.option(
+    "--record", "tapes", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="With --live: write a cassette of each check there, without secrets.",
+)  # fmt: skip
+@click.option(
+    "--max-replies", type=click.IntRange(0), metavar="N", help="With --live: another limit of replies."
+)
+@click.option(
+    "--cassettes", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+    help="Then also run what was recorded there, without the service.",
+)  # fmt: skip
+@click.option(
     "--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes at a time."
 )
-def conformance(
+def _judge_providers(
     providers: Sequence[str],
     only: Sequence[str],
     profile: str | None,
@@ -46,6 +97,11 @@ def conformance(
     out: Path | None,
     as_json: bool,
     listing: bool,
+    live: bool,
+    service: str | None,
+    tapes: Path | None,
+    max_replies: int | None,
+    cassettes: Path | None,
     workers: int,
 ) -> int:
     """Judge providers: by name, or as MODULE:CLASS. Exit status 0: all are conformant.
@@ -53,97 +109,90 @@ def conformance(
     Each runs in processes of its own. With --check the exit status is that of those checks.
     """
     if listing:
-        print_table(("id", "level", "family", "expectation"), [_row(id) for id in sorted(CHECKS)])
+        _list()
         return 0
     if not providers:
         raise click.UsageError("give the name of a provider")
-    waivers = read_waivers(waivers_path) if waivers_path is not None else []
-    status = 0
-    reports = []
-    for name in providers:
-        try:
-            with _shown(name, quiet=as_json) as progress:
-                report = judge(
-                    name, profile=profile, only=only, waivers=waivers, progress=progress, workers=workers
-                )
-        except VoiceError as bad:
-            if len(providers) == 1:
-                raise Failed(str(bad)) from bad
-            complain(str(bad))
-            status = 1
-            continue
-        reports.append(report)
-        _tell(report, as_json=as_json, partial=bool(only))
-        passed = not any(r.status in ("failed", "not-run") for r in report.results if r.id in only)
-        status = max(status, int(not (passed if only else report.conformant)))
+    if not live and (service or tapes or max_replies is not None):
+        raise click.UsageError("--service, --record and --max-replies go with --live")
+    if only and out is not None:
+        raise click.UsageError("a report needs all checks: --out does not go with --check")
+    from vivavoce_conformance.columns import Live
+    from vivavoce_conformance.waivers import read_waivers
+
+    budget = Budget() if max_replies is None else Budget(replies=max_replies)
+    options: dict[str, Any] = {
+        "profile": profile,
+        "only": only,
+        "waivers": read_waivers(waivers_path) if waivers_path is not None else [],
+        "workers": workers,
+        "live": Live(service=service, budget=budget, record=tapes) if live else None,
+        "cassettes": cassettes,
+    }
+    reports = [
+        report for name in providers if (report := _judged(name, options, len(providers) == 1, as_json))
+    ]
     if out is not None and reports:
         _write(out, reports)
-    return status
+    return int(len(reports) < len(providers) or any(_is_bad(report, only) for report in reports))
 
 
-def _row(id: str) -> tuple[str, str, str, str]:
-    check = CHECKS[id]
-    return id, check.level, check.family, check.sentence
+def _list() -> None:
+    from vivavoce_conformance.checks import CHECKS
+    from vivavoce_conformance.live import LIVE
+
+    rows = [
+        (id, c.level, "yes" if id in LIVE else "", c.family, c.sentence) for id, c in sorted(CHECKS.items())
+    ]
+    print_table(("id", "level", "live", "family", "expectation"), rows)
 
 
-@contextmanager
-def _shown(name: str, *, quiet: bool) -> Iterator[Any]:
-    """A line that grows while it runs, where somebody watches; else nothing until the end."""
-    if quiet or not is_live():
-        yield lambda result: None
-        return
-    bar: Any = click.progressbar(
-        length=len(CHECKS), label=name, item_show_func=lambda r: r.id if r else "", show_eta=False
-    )
-    with bar:
-        yield lambda result: bar.update(1, result)
+def _judged(name: str, options: dict[str, Any], alone: bool, as_json: bool) -> Report | None:
+    """Judge one provider and tell it; `None`: it cannot be judged, which is told in a line, unless it is the only one."""
+    from vivavoce_conformance.judging import judge
+    from vivavoce_conformance.terminal import tell, watched
 
-
-def _tell(report: Report, *, as_json: bool, partial: bool) -> None:
+    if options["live"] is not None:
+        click.echo(f"{name}: live, with your own credentials; at most {options['live'].budget}", err=True)
+    try:
+        with watched(name, quiet=as_json) as watching:
+            report = judge(name, progress=watching, **options)
+    except VoiceError as bad:
+        if alone:
+            raise Failed(str(bad)) from bad
+        complain(str(bad))
+        return None
     if as_json:
         print_json(report)
-        return
-    click.echo(
-        f"{report.provider} ({report.distribution}), declares {', '.join(report.capabilities) or 'nothing'}"
-    )
-    families: dict[str, list[Result]] = {}
-    for result in report.results:
-        families.setdefault(result.family, []).append(result)
-    print_table(
-        ("family", "passed", "failed", "waived", "not run", "n/a"),
-        [
-            (name, *(str(sum(r.status == s for r in rows)) for s in ("passed", "failed", "waived", "not-run", "not-applicable")))
-            for name, rows in families.items()
-        ],
-    )  # fmt: skip
-    for result in report.results:
-        if result.status in ("failed", "waived") or (result.status == "not-run" and result.seen):
-            _tell_failure(result)
-    if partial:
-        ran = sum(r.status in ("passed", "failed", "waived") for r in report.results)
-        click.echo(f"{report.provider}: {ran} checks ran; a verdict needs all of them")
     else:
-        click.echo(f"{report.provider}: {report.verdict} ({report.seconds:g} s)")
+        tell(report, partial=bool(options["only"]))
+    return report
 
 
-def _tell_failure(result: Result) -> None:
-    click.echo(f"\n{result.id} {result.level} {result.status}: {result.sentence}")
-    click.echo(f"  seen:  {result.seen}")
-    if result.reason:
-        click.echo(f"  waived: {result.reason}")
-    for frame in result.wire[-6:]:
-        click.echo(f"  wire:  {frame}")
-    click.echo(f"  rerun: {result.rerun}")
-    click.echo(f"  docs:  {CHECKS[result.id].anchor}\n")
+def _is_bad(report: Report, only: Sequence[str]) -> bool:
+    """What the exit status says of one provider."""
+    if only:
+        good = not any(r.status in ("failed", "not-run") for r in report.results if r.id in only)
+    else:
+        good = report.conformant
+    return not (good and all(_is_sound(column, only) for column in report.columns))
+
+
+def _is_sound(column: Column, only: Sequence[str]) -> bool:
+    ran = [r for r in column.results if not only or r.id in only]
+    return not any(r.status == "not-run" or (r.status == "failed" and r.level == "MUST") for r in ran)
 
 
 def _write(out: Path, reports: Sequence[Report]) -> None:
+    from vivavoce_conformance import badge, matrix
+    from vivavoce_conformance.reports import REPORT_NAME, read_report, write_report
+
     out.mkdir(parents=True, exist_ok=True)
     for report in reports:
-        name = report.provider
+        name = report.provider.replace(":", ".")
         write_report(out / REPORT_NAME.format(name), report)
         (out / f"{name}.svg").write_text(badge.as_svg(report))
         (out / f"{name}.badge.json").write_text(badge.as_json(report))
     every = [read_report(path) for path in sorted(out.glob(REPORT_NAME.format("*")))]
     (out / "matrix.html").write_text(matrix.as_html(every))
-    click.echo(f"written: {out}")
+    click.echo(f"written: {out}", err=True)

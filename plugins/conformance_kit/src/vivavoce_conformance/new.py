@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import click
+from vivavoce import registry
 from vivavoce.cli.console import Failed
 
 __all__ = ["DIALECTS", "new", "scaffold"]
@@ -84,6 +85,11 @@ def new(name: str, dialect: str, into: Path | None) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise click.UsageError(
             f"{name!r} is no provider name: small letters, digits and single hyphens, as in my-voice"
+        )
+    taken = {registry.normalize(found.name): found.distribution for found in registry.entries()}
+    if registry.normalize(name) in taken:
+        raise Failed(
+            f"{name!r} is the name of a provider that is installed ({taken[registry.normalize(name)]}): choose another"
         )
     target = into or Path(f"vivavoce-{name}")
     for path in scaffold(name, dialect, target):

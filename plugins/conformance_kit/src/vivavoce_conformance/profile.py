@@ -10,7 +10,7 @@ import attrs
 from vivavoce import registry
 from vivavoce.errors import ConfigError
 
-__all__ = ["GROUP", "Profile", "find_profile", "load_object"]
+__all__ = ["GROUP", "Profile", "find_profile", "load_object", "service_of"]
 
 GROUP = "vivavoce.conformance"
 """The entry-point group of profiles: name = the provider's name."""
@@ -21,12 +21,17 @@ class Profile:
     """`dialect` names the peer's side of the provider's own protocol, as `module:attribute` (a `PeerDialect` class);
     without one the provider needs no network. `config` is what every voice gets. `url` is the config key `url`, with
     `{port}` where the peer listens. `credential` is the config key that holds the secret, if there is one.
+
+    For `--live`: `service` is the real service's address (without one it is `--service`, or that of the provider's own
+    Realtime dialect), and `live` is config on top, to keep its replies short.
     """
 
     dialect: str | None = None
     url: str = "ws://127.0.0.1:{port}/"
     config: Mapping[str, Any] = attrs.field(factory=dict)
     credential: str | None = None
+    service: str | None = None
+    live: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def has_peer(self) -> bool:
@@ -46,6 +51,12 @@ def load_object(path: str) -> Any:
     if not colon:
         raise ConfigError(f"{path!r}: give 'module:attribute'")
     return found
+
+
+def service_of(provider: Any) -> str | None:
+    """The address of the service that a provider of the Realtime protocol dials by itself."""
+    address = getattr(getattr(provider, "dialect", None), "default_url", None)
+    return address if isinstance(address, str) else None
 
 
 def find_profile(name: str, given: str | None = None) -> Profile:

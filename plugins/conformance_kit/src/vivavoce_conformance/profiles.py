@@ -10,6 +10,7 @@ REALTIME = Profile(
     dialect="vivavoce_conformance.peer.realtime:RealtimeDialect",
     url="ws://127.0.0.1:{port}/v1/realtime",
     credential="api_key",
+    live={"instructions": "Answer in one short sentence.", "session": {"max_output_tokens": 400}},
 )
 """For every provider that speaks the OpenAI Realtime protocol."""
 

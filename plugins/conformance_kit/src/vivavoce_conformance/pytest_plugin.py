@@ -26,26 +26,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="run the conformance kit on it",
     )
+    group.addoption(
+        "--vivavoce-profile",
+        default=None,
+        metavar="MODULE:NAME",
+        help="how to reach it, if not the installed way",
+    )
     group.addoption("--vivavoce-waivers", default=None, metavar="FILE", help="waivers, as TOML")
 
 
 class _Judged:
     """The report of one provider, made when the first of its tests asks for it."""
 
-    def __init__(self, name: str, waivers: str | None) -> None:
+    def __init__(self, name: str, waivers: str | None, profile: str | None) -> None:
         self.name = name
         self._waivers = waivers
+        self._profile = profile
         self._report: Any = None
+        self._failure: str | None = None
 
     def report(self) -> Any:
-        """Judge it once."""
-        if self._report is None:
-            from vivavoce_conformance.judging import judge
-            from vivavoce_conformance.waivers import read_waivers
-
-            known = read_waivers(Path(self._waivers)) if self._waivers else ()
-            self._report = judge(self.name, waivers=known)
+        """Judge it once. Raises `_Unmet` with one line where it cannot be judged."""
+        if self._report is None and self._failure is None:
+            self._judge()
+        if self._failure is not None:
+            raise _Unmet(self._failure)
         return self._report
+
+    def _judge(self) -> None:
+        from vivavoce.errors import VoiceError
+
+        from vivavoce_conformance.judging import judge
+        from vivavoce_conformance.waivers import read_waivers
+
+        try:
+            known = read_waivers(Path(self._waivers)) if self._waivers else ()
+            self._report = judge(self.name, waivers=known, profile=self._profile)
+        except VoiceError as bad:
+            self._failure = f"it cannot be judged: {bad}"
 
 
 class _Unmet(Exception):
@@ -64,7 +82,12 @@ class _CheckItem(pytest.Item):
         """Look up the result."""
         from vivavoce_conformance.helper import describe_failures
 
-        report = self._judged.report()
+        try:
+            report = self._judged.report()
+        except _Unmet:
+            if self._check is None:
+                raise
+            pytest.skip("it cannot be judged")  # the verdict says why, once
         if self._check is None:
             left_out = self.session.config.stash.get(_LEFT_OUT, [])
             if left_out:
@@ -122,7 +145,7 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Add the checks of every provider that was named."""
     for name in config.getoption("--vivavoce-provider"):
-        judged = _Judged(name, config.getoption("--vivavoce-waivers"))
+        judged = _Judged(name, config.getoption("--vivavoce-waivers"), config.getoption("--vivavoce-profile"))
         node = _Provider.from_parent(
             session, name=f"conformance[{name}]", nodeid=f"conformance[{name}]", judged=judged
         )

@@ -25,6 +25,7 @@ __all__ = [
     "Check",
     "CheckFunction",
     "Level",
+    "NotApplicable",
     "Unmet",
     "applicable",
     "expect",
@@ -40,6 +41,10 @@ CheckFunction = Callable[["Bench"], Awaitable[None]]
 
 class Unmet(Exception):
     """The expectation is not met; the text is what was seen instead."""
+
+
+class NotApplicable(Exception):
+    """Against a real service or a cassette: the check asks for what only the kit's own peer can do."""
 
 
 def expect(met: object, seen: str) -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from vivavoce.errors import VoiceError
@@ -22,8 +22,11 @@ from vivavoce.errors import VoiceError
 from vivavoce_conformance import integrity
 from vivavoce_conformance.bench import Bench, Target, load_target
 from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.peer.client import PeerClient
-from vivavoce_conformance.registry import Check, Unmet
+from vivavoce_conformance.peer.client import PeerClient, RealPeer
+from vivavoce_conformance.peer.observer import observes
+from vivavoce_conformance.peer.script import Seen
+from vivavoce_conformance.profile import load_object, service_of
+from vivavoce_conformance.registry import Check, NotApplicable, Unmet
 
 __all__ = ["Outcome", "main", "run_check"]
 
@@ -38,32 +41,59 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     wire: list[str] = []
     seconds: float = 0.0
     patched: list[str] = []
+    skipped: Literal["", "not-applicable", "not-run"] = ""
+    """A status instead of passed or failed: `not-applicable` or `not-run`; `seen` says why."""
+    spent: dict[str, float] = {}
+
+
+class _Seen(msgspec.Struct):
+    """What a check came to: `seen` is `None` if it is met."""
+
+    seen: str | None = None
+    skipped: Literal["", "not-applicable", "not-run"] = ""
+    record: Seen | None = None
 
 
 async def run_check(check: Check, target: Target, peer: PeerClient | None) -> tuple[str | None, list[str]]:
     """Run one check; what was seen if it is not met (else `None`), and the last frames on the wire."""
+    told = await _run(check, Bench(target, peer))
+    wire = told.record.wire if told.record is not None else []
+    return told.seen, wire if told.seen is not None else []
+
+
+async def _run(check: Check, bench: Bench) -> _Seen:
     async with contextlib.AsyncExitStack() as stack:
+        peer = bench.peer if bench.has_far_side else None
         if peer is not None:
             await stack.enter_async_context(peer)
-        bench = Bench(target, peer)
-        seen: str | None = None
+        told = _Seen()
         try:
             await check.function(bench)
         except Unmet as unmet:
-            seen = str(unmet)
+            told.seen = str(unmet)
+        except NotApplicable as cannot:
+            told.seen, told.skipped = str(cannot), "not-applicable"
         except Exception as raised:
-            seen = _told(raised)
-        wire: list[str] = []
+            told.seen = _told(raised)
         if peer is not None:
-            record = await peer.seen()
-            wire = record.wire
-            if record.failures:
-                seen = f"{seen or ''} [the peer could not go on: {'; '.join(record.failures)}]".strip()
+            told.record = await peer.seen()
         try:
             await bench.close()
         except Exception as raised:
-            seen = seen or f"closing afterwards: {_told(raised)}"
-        return seen, wire if seen is not None else []
+            told.seen = told.seen or f"closing afterwards: {_told(raised)}"
+        _consider(told, scripted=peer is None or peer.scripted)
+        return told
+
+
+def _consider(told: _Seen, *, scripted: bool) -> None:
+    """What kept the far side from going on is part of the result; of a real service it is no fault of the provider."""
+    failures = "; ".join(told.record.failures) if told.record is not None else ""
+    if not failures or told.skipped:
+        return
+    if not scripted and told.record is not None and told.record.spent:
+        told.seen, told.skipped = failures, "not-run"
+    else:
+        told.seen = f"{told.seen or ''} [the peer could not go on: {failures}]".strip()
 
 
 def _told(raised: BaseException) -> str:
@@ -76,12 +106,16 @@ def _told(raised: BaseException) -> str:
     return f"{type(raised).__name__}: {raised}{place}"
 
 
-def _peer() -> PeerClient | None:
+def _peer(check: str) -> PeerClient | None:
     ports = os.environ.get("VIVAVOCE_CONFORMANCE_PEER", "")
     if not ports:
         return None
-    port, control = ports.split()
-    return PeerClient(int(port), int(control))
+    port, control = map(int, ports.split())
+    return RealPeer(port, control, check) if _mode() else PeerClient(port, control)
+
+
+def _mode() -> str:
+    return os.environ.get("VIVAVOCE_CONFORMANCE_MODE", "")
 
 
 def _load(spec: str, profile: str | None) -> tuple[Target | None, dict[str, Any]]:
@@ -97,6 +131,9 @@ def _load(spec: str, profile: str | None) -> tuple[Target | None, dict[str, Any]
         "name": target.name,
         "capabilities": capabilities,
         "dialect": profile_of.dialect,
+        "service": profile_of.service or service_of(target.provider),
+        "credentials": sorted(dict(getattr(target.provider, "credentials", None) or {}).values()),
+        "observes": profile_of.has_peer and observes(load_object(profile_of.dialect or "")),
         "api": target.provider.api,
     }
 
@@ -116,13 +153,16 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = msgspec.json.decode(line)
         began = time.perf_counter()
-        seen, wire = asyncio.run(run_check(checks[request["run"]], target, _peer()))
+        bench = Bench(target, _peer(request["run"]), mode=_mode())
+        met = asyncio.run(_run(checks[request["run"]], bench))
         outcome = Outcome(
             id=request["run"],
             nonce=request["nonce"],
-            passed=seen is None,
-            seen=(seen or "")[:4000],
-            wire=wire,
+            passed=met.seen is None,
+            seen=(met.seen or "")[:4000],
+            wire=met.record.wire if met.record is not None and met.seen is not None else [],
+            skipped=met.skipped,
+            spent=met.record.spent if met.record is not None else {},
             seconds=round(time.perf_counter() - began, 3),
             patched=[*integrity.changes(before), *(["CHECKS"] if checks != CHECKS else [])][:8],
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from vivavoce_conformance.registry import Check
 
-__all__ = ["REPORT_VERSION", "Report", "Result", "Status", "Tier", "Waiver", "conclude"]
+__all__ = ["REPORT_VERSION", "Column", "Report", "Result", "Status", "Tier", "Waiver", "conclude"]
 
 REPORT_VERSION = 1
 """Of the JSON report: a field may be added at any time; the number grows when one changes its meaning."""
@@ -42,6 +42,23 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
 
 
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """The same ids against something else than the kit's own peer: `live`, the real service; `recorded`, cassettes.
+
+    `source` is the service's address, or the folder; `spent` is what it cost. It has no part in the verdict.
+    """
+
+    name: Literal["live", "recorded"]
+    source: str = ""
+    made: str = ""
+    spent: Mapping[str, float] = {}
+    results: Sequence[Result] = ()
+
+    def count(self, status: Status) -> int:
+        """How many results have this status."""
+        return sum(r.status == status for r in self.results)
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A provider's report. `verdict` is one line for people; `conformant` is what counts."""
 
@@ -58,6 +75,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = ""
     seconds: float = 0.0
     results: Sequence[Result] = ()
+    columns: Sequence[Column] = ()
 
     def count(self, status: Status, level: str | None = None) -> int:
         """How many results have this status."""

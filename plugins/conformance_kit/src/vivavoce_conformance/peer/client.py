@@ -10,9 +10,9 @@ from typing import Any, Self
 import msgspec
 
 from vivavoce_conformance.peer.script import Plan, Seen
-from vivavoce_conformance.registry import Unmet
+from vivavoce_conformance.registry import NotApplicable, Unmet
 
-__all__ = ["PeerClient"]
+__all__ = ["PeerClient", "RealPeer"]
 
 _LIMIT = 64 * 1024 * 1024
 _PATIENCE = 3.0
@@ -20,6 +20,9 @@ _PATIENCE = 3.0
 
 class PeerClient:
     """Tells the peer what to do, and asks what it saw. `port` is where the provider connects."""
+
+    scripted = True
+    """Whether it can be told how to answer."""
 
     def __init__(self, port: int, control: int) -> None:
         self.port = port
@@ -71,3 +74,35 @@ class PeerClient:
         if not await self.reaches(kind, count):
             raise Unmet(what or f"the service never got {count} × {kind!r}")
         return await self.seen()
+
+
+class RealPeer(PeerClient):
+    """The same for a real service behind the kit's proxy, or a cassette: it can be looked at, and told nothing."""
+
+    scripted = False
+
+    def __init__(self, port: int, control: int, check: str) -> None:
+        super().__init__(port, control)
+        self._check = check
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._ask("finish")
+        await super().__aexit__(kind, raised, trace)
+
+    async def plan(self, plan: Plan) -> None:
+        """Begin anew. Raises `NotApplicable` for a plan that a real service would have to follow; it is as slow as it is."""
+        if msgspec.structs.replace(plan, lag=0.0) != Plan():
+            raise NotApplicable("it needs a service that answers as it is told")
+        if self._check:
+            await self._ask("reset", plan=Plan(), check=self._check)
+            self._check = ""
+
+    async def act(self, what: str, **data: Any) -> None:
+        """No real service does that on demand."""
+        raise NotApplicable(f"it needs a service that misbehaves when it is told to ({what})")
+
+    async def spoken(self) -> bytes:
+        """What it said is the service's own."""
+        raise NotApplicable("it needs to know what the service will say")

@@ -24,6 +24,9 @@ Kind = Literal[
     "clear",
     "tool_result",
     "wrong",
+    "begun",
+    "ready",
+    "refused",
 ]
 
 
@@ -51,6 +54,9 @@ class PeerDialect:
 
     transport: ClassVar[Literal["websocket", "tcp"]] = "websocket"
     rate: int = 24_000
+
+    def request(self, path: str) -> None:
+        """Over WebSocket: the path that was asked for, with its query."""
 
     def open(self) -> Sequence[Frame]:
         """The connection is there."""
@@ -98,6 +104,12 @@ class PeerDialect:
 
     def unknown(self) -> Sequence[Frame]:
         """A message that a later version of the protocol may bring."""
+        return ()
+
+    def observe(self, frame: Frame) -> Sequence[Asked]:
+        """For `--live`: what a real service says in a frame, as `begun` (a reply begins), `ready` (a configuration is
+        acknowledged), `refused` (with `reason`). Over TCP a frame may be half a message.
+        """
         return ()
 
     def malformed(self) -> Sequence[Frame]:

@@ -17,19 +17,20 @@ from vivavoce_conformance.peer.script import Plan, Seen
 from vivavoce_conformance.peer.service import Service
 from vivavoce_conformance.profile import load_object
 
-__all__ = ["main"]
+__all__ = ["Control", "RealControl", "listen", "main"]
 
 _TICK = 0.004
 _LIMIT = 64 * 1024 * 1024
 
 
-class _Control:
-    """What a line asks, done on the service."""
+class Control:
+    """What a line asks, done on the service: the kit's own, or whoever stands for a real one."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Any) -> None:
         self._service = service
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One line after the other, until whoever asks has left."""
         while line := await reader.readline():
             request = msgspec.json.decode(line)
             try:
@@ -45,7 +46,8 @@ class _Control:
         await asyncio.sleep(0)
 
     async def do_seen(self) -> Seen:
-        return self._service.report()
+        seen: Seen = self._service.report()
+        return seen
 
     async def do_heard(self) -> str:
         return base64.b64encode(self._service.audio).decode()
@@ -66,7 +68,7 @@ class _Control:
         return True
 
     def _reached(self, kind: str, count: int) -> bool:
-        seen = self._service.report()
+        seen: Seen = self._service.report()
         if kind == "closed":
             return seen.open <= count
         if kind in ("connections", "open", "replies", "audio_bytes"):
@@ -74,7 +76,19 @@ class _Control:
         return len(seen.of(kind)) >= count
 
 
-async def _listen(serve: Any, rcvbuf: int | None = None) -> tuple[asyncio.Server, int]:
+class RealControl(Control):
+    """The same, as far as it goes with a service that is not the kit's: a check, and the end of one."""
+
+    async def do_reset(self, plan: dict[str, Any], check: str = "") -> None:
+        self._service.turn_to(check)
+        await asyncio.sleep(0)
+
+    async def do_finish(self) -> None:
+        self._service.finish()
+
+
+async def listen(serve: Any, rcvbuf: int | None = None) -> tuple[asyncio.Server, int]:
+    """A server on a port of this machine, and the port."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if rcvbuf is not None:  # so that a peer which stops reading is felt soon
@@ -86,8 +100,8 @@ async def _listen(serve: Any, rcvbuf: int | None = None) -> tuple[asyncio.Server
 
 async def _main(dialect: str) -> None:
     service = Service(load_object(dialect))
-    _, port = await _listen(service.serve, rcvbuf=64 * 1024)
-    _, control = await _listen(_Control(service).serve)
+    _, port = await listen(service.serve, rcvbuf=64 * 1024)
+    _, control = await listen(Control(service).serve)
     print(port, control, flush=True)
     # The end of whoever started us is the end of our stdin.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)

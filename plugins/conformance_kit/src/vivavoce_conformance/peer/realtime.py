@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from vivavoce_openai_realtime.protocol import ServerProtocol, decode_mapping
 from vivavoce_openai_realtime.protocol import client_events as wire
@@ -47,13 +48,25 @@ _ASKED: dict[type, Any] = {
 }
 
 
+_OBSERVED = {"session.updated": Asked("ready"), "response.created": Asked("begun")}
+
+
+def _protocol(model: str) -> ServerProtocol:
+    # A service that transcribes says so in its session.
+    heard = {"audio": {"input": {"transcription": {"model": "conformance"}}}}
+    return ServerProtocol(model=model, session=heard)
+
+
 class RealtimeDialect(PeerDialect):
     """Over `ServerProtocol`: what it refuses is recorded as `wrong`."""
 
     def __init__(self) -> None:
-        # A service that transcribes says so in its session.
-        heard = {"audio": {"input": {"transcription": {"model": "conformance"}}}}
-        self.protocol = ServerProtocol(model="conformance", session=heard)
+        self.protocol = _protocol("conformance")
+
+    def request(self, path: str) -> None:
+        asked = parse_qs(urlsplit(path).query).get("model")
+        if asked:
+            self.protocol = _protocol(asked[0])
 
     def open(self) -> Sequence[Frame]:
         self.protocol.session_created()
@@ -127,6 +140,16 @@ class RealtimeDialect(PeerDialect):
 
     def malformed(self) -> Sequence[Frame]:
         return ['{"type": "response.done", "response":', "[]", '{"type": 7}', "\u0000"]
+
+    def observe(self, frame: Frame) -> Sequence[Asked]:
+        said = decode_mapping(frame.encode()) if isinstance(frame, str) else None
+        if not isinstance(said, dict):
+            return ()
+        if said.get("type") == "error":
+            error = said.get("error") or {}
+            return [Asked("refused", {"reason": f"{error.get('code')}: {error.get('message')}"})]
+        kind = _OBSERVED.get(str(said.get("type")))
+        return [kind] if kind is not None else ()
 
     def _out(self) -> list[str]:
         return [frame.decode() for frame in self.protocol.data_to_send()]

@@ -56,6 +56,8 @@ class Seen(msgspec.Struct):
     asked: list[dict[str, Any]] = []
     wire: list[str] = []
     failures: list[str] = []
+    spent: dict[str, float] = {}
+    """Of a real service: what it has cost so far, in all checks."""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """What was asked of one kind, in order."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,12 +12,12 @@ from vivavoce.testing import ramp
 
 from vivavoce_conformance.peer.connection import Connection, Gone, Stream, WebSocket
 from vivavoce_conformance.peer.dialect import Asked, Frame, PeerDialect
+from vivavoce_conformance.peer.lane import picture
 from vivavoce_conformance.peer.script import Plan, Reply, Seen
 
 __all__ = ["Service"]
 
 _WIRE = 24
-_SHOWN = 160
 
 
 class _Talk:
@@ -92,6 +91,7 @@ class Service:
             socket = connection = WebSocket(reader, writer, slow=plan.slow, fragments=plan.fragments)
             if how != "drop":
                 self.seen.requests.append(await socket.upgrade(how))
+                dialect.request(self.seen.requests[-1].partition("\n")[0])
         else:
             connection = Stream(reader, writer, slow=plan.slow)
         if how == "drop":
@@ -145,8 +145,7 @@ class Service:
             await talk.connection.send(frame)
 
     def _note(self, way: str, frame: Frame) -> None:
-        text = frame if isinstance(frame, str) else frame[:_SHOWN].decode(errors="replace")
-        self._wire.append(f"{time.monotonic() % 1000:8.3f} {way} {text[:_SHOWN]}")
+        self._wire.append(picture(way, frame))
 
     # Replies.
 

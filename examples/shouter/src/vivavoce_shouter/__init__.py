@@ -1,0 +1,1 @@
+"""The provider `shouter` of vivavoce: says everything louder."""
