@@ -41,11 +41,15 @@ async def test_speaker_is_taken_out_of_the_microphone(sound: SoundServer, clip: 
     try:
         async with Speaker(format=AudioFormat(16_000)) as speaker:
             plain = await hear_the_speaker(Microphone(format=AudioFormat(16_000)), speaker, speech)
+            before = speaker.xruns
             microphone = Microphone(format=AudioFormat(16_000), echo=EchoCanceller(speaker))
             cleaned = await hear_the_speaker(microphone, speaker, speech)
+            breaks = speaker.xruns - before + microphone.xruns
     finally:
         sound.ask("unload-module", loop.strip())
     assert plain > 300
+    if breaks:
+        pytest.skip(f"the sound broke off {breaks} times, and the canceller has to find its way anew")
     assert cleaned < plain / 10
 
 
