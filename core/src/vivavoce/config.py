@@ -183,9 +183,12 @@ def build_config(
     except VoiceError:
         raise
     except (TypeError, ValueError) as bad:
-        # A validator of attrs adds what it looked at to its text.
-        text = bad.args[0] if bad.args and isinstance(bad.args[0], str) else str(bad)
-        raise ConfigError(f"config of provider {provider!r}: {text}", provider=provider) from bad
+        raise ConfigError(f"config of provider {provider!r}: {_words(bad)}", provider=provider) from bad
+
+
+def _words(bad: Exception) -> str:
+    """What an error says. A validator of attrs adds the objects that it looked at."""
+    return bad.args[0] if bad.args and isinstance(bad.args[0], str) else str(bad)
 
 
 def find_credentials(

@@ -187,7 +187,7 @@ class OpenAIRealtimeConfig(CommonConfig):
         """The URL to dial. Raises `ConfigError` for one that cannot be."""
         names = ("url", "model", "call_id", "api_version", "deployment")
         try:
-            if self.url is not None and not self.url.strip():  # an empty variable, say: not the service's own address
+            if self.url is not None and not self.url.strip():  # of an empty variable, say
                 raise ValueError("the option `url` is blank; leave it out for the address of the dialect")
             return dialect.url(
                 {name: getattr(self, name) for name in names if getattr(self, name) is not None}
