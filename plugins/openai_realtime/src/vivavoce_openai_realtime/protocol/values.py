@@ -32,6 +32,7 @@ __all__ = [
     "Unset",
     "Usage",
     "Value",
+    "answers_turns",
     "audio_format",
     "error_detail",
     "given",
