@@ -6,6 +6,7 @@ import base64
 import json
 
 import pytest
+from vivavoce_conformance import tape
 from vivavoce_conformance.peer.dialect import Frame
 from vivavoce_conformance.scrub import HIDDEN, Scrubber
 from vivavoce_conformance.tape import Recorder
@@ -94,3 +95,14 @@ def test_a_cassette_holds_none_of_it() -> None:
     cassette = recorder.cassette(service=f"wss://x/?token={SECRET}", transport="websocket")
     assert "mine" not in repr(cassette)
     assert len(cassette.entries) == 6
+
+
+def test_a_cassette_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after is passed on and not kept; that the connection was closed is."""
+    monkeypatch.setattr(tape, "LARGEST", 100)
+    recorder = Recorder(SCRUBBER)
+    for _ in range(5):
+        recorder.said(1, "provider", "x" * 40)
+    recorder.closed(1, "service", code=1000)
+    entries = recorder.cassette(service="ws://x", transport="websocket").entries
+    assert (len(entries), recorder.is_full) == (3, True)

@@ -25,6 +25,7 @@ from vivavoce_conformance.scrub import Scrubber
 
 __all__ = [
     "CASSETTE_VERSION",
+    "LARGEST",
     "Cassette",
     "Entry",
     "Head",
@@ -36,6 +37,9 @@ __all__ = [
 
 CASSETTE_VERSION = 1
 """Fields may be added at any time; the number grows when one changes its meaning."""
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes of messages that a recorder keeps: about half an hour of conversation. What comes after is not recorded."""
 
 Side = Literal["provider", "service"]
 _T = TypeVar("_T")
@@ -123,6 +127,12 @@ class Recorder:
         self._clock = clock
         self._began: float | None = None
         self._entries: list[Entry] = []
+        self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something was left out."""
+        return self._size > LARGEST
 
     def opened(self, connection: int, side: Side, **how: Any) -> None:
         """A connection was asked for (`path`, `headers`, `subprotocols`), or answered (`status`, ...)."""
@@ -139,6 +149,9 @@ class Recorder:
 
     def said(self, connection: int, side: Side, frame: Frame) -> None:
         """A message, or bytes of a stream."""
+        self._size += len(frame)
+        if self.is_full:
+            return
         text, data = (frame, None) if isinstance(frame, str) else (None, frame)
         self._add(Entry(at=self._now(), connection=connection, side=side, text=text, data=data))
 

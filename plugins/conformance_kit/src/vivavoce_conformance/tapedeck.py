@@ -75,6 +75,11 @@ async def _recorded(proxy: Proxy, port: int) -> Cassette:
     _tell_address(await _listening(proxy.start(port), port), proxy.transport)
     await _until_stopped()
     cassette = proxy.cassette()
+    if proxy.is_full:
+        last = f"{cassette.entries[-1].at:.0f} s"
+        click.echo(
+            f"the cassette was full before the end ({last}): the rest was passed on, not recorded", err=True
+        )
     await proxy.close()
     return cassette
 

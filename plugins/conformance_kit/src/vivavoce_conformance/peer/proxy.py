@@ -70,6 +70,11 @@ class Proxy:
         )
 
     @property
+    def is_full(self) -> bool:
+        """Whether there was more than a cassette holds."""
+        return self._record.recorder.is_full
+
+    @property
     def audio(self) -> bytearray:
         """What the provider sent."""
         return self._record.audio

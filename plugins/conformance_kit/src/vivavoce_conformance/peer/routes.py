@@ -90,6 +90,9 @@ class WebSocketRoute:
         except (OSError, WebSocketException, Overspent) as bad:
             lane.failed(str(bad) if isinstance(bad, Overspent) else f"the service cannot be reached: {bad}")
             return _response(502, "Bad Gateway", b"", None)
+        if watch.done():  # the provider has left meanwhile
+            await upstream.close()
+            return _response(502, "Bad Gateway", b"", None)
         lane.answered(status=101, subprotocols=[upstream.subprotocol] if upstream.subprotocol else [])
         self._upstream[connection] = (lane, upstream)
         return None
@@ -106,17 +109,17 @@ class WebSocketRoute:
         return self._upstream[connection][1].subprotocol
 
     async def _watch(self, connection: ServerConnection, lane: Lane) -> None:
-        """When the provider's socket is closed, so is the other: also when it left before it was answered."""
+        """When the provider's socket is closed, so is the other."""
         await connection.wait_closed()
         lane.gone()
-        # Left while we were dialling: the dial ends in its own time, and then finds nobody.
-        for _ in range(2):
-            if connection in self._upstream:
-                await self._upstream.pop(connection)[1].close()
-            await asyncio.sleep(0.5)
+        if connection in self._upstream:
+            await self._upstream.pop(connection)[1].close()
 
     async def _relay(self, connection: ServerConnection) -> None:
-        lane, upstream = self._upstream[connection]
+        found = self._upstream.get(connection)
+        if found is None:  # it was closed as soon as it was open
+            return
+        lane, upstream = found
         pumps = [
             asyncio.create_task(self._pump(connection, upstream, lane.provider, lane, "provider")),
             asyncio.create_task(self._pump(upstream, connection, lane.service, lane, "service")),
