@@ -19,7 +19,7 @@ from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, CodecContext, Packet
 from vivavoce.audio import AudioFormat, Converter
 
-__all__ = ["FRAME_MS", "Later", "OutgoingAudio", "read_audio"]
+__all__ = ["FRAME_MS", "Later", "OpusEncoder", "OutgoingAudio", "read_audio"]
 
 FRAME_MS = 20
 """Milliseconds of one packet."""
