@@ -202,8 +202,9 @@ async def test_words_are_recognised_both_ways() -> None:
             assert await listener.listen(audio, rate=24_000) == WORDS
 
 
-async def test_short_outage_is_ridden_out() -> None:
-    """Nothing comes through for 1.5 s: the same call goes on, at once and no later than before. Events are sent again."""
+@pytest.mark.parametrize("outage", [1.5, pytest.param(20.0, marks=pytest.mark.soak)])
+async def test_outage_is_ridden_out(outage: float) -> None:
+    """Nothing comes through for a while: the same call goes on, at once and no later than before. Events are sent again."""
     network = Network()
     async with CallService(network=network) as service, caller(service.url) as voice:
         ear = Ear(voice)
@@ -211,20 +212,20 @@ async def test_short_outage_is_ridden_out() -> None:
         voice.on("close", losses.append)
         voice.on("reconnecting", losses.append)
         loop = asyncio.get_running_loop()
-        service.replies = [("beeps", bursts(7))]
+        service.replies = [("beeps", bursts(outage + 6))]
         start = loop.time()
         reply = await voice.answer()
         await asyncio.sleep(1.6)
         network.blocked = True
         await voice.send_event("input_audio_buffer.clear")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(outage)
         network.blocked = False
         back = loop.time()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await reply.done()
             await service.calls[0].until("input_audio_buffer.clear")
         again = [time for time in ear.begun if time > back]
-        assert again[0] - back < 2
+        assert again[0] - back < 2.5
         before, after = ear.delays(start)[:3], ear.delays(start)[-3:]
         print(
             f"heard {(again[0] - back) * 1000:.0f} ms after the outage; {before} ms before it, {after} ms after"

@@ -29,6 +29,7 @@ from vivavoce.errors import (
     QuotaError,
 )
 from vivavoce_openai_realtime.transports._peer import Peer
+from vivavoce_openai_realtime.transports.media import OpusEncoder as MonoEncoder
 from vivavoce_openai_realtime.transports.media import OutgoingAudio
 from vivavoce_openai_realtime.transports.webrtc import calls_url
 from webrtc_calls import answering, caller, datagram_sockets, library_tasks, over_loopback
@@ -321,3 +322,50 @@ async def test_speech_that_was_held_up_catches_up(standstill: float, late: float
     assert behind < 0.3
     assert (loop.time() - began > 0.7) == bool(late)
     track.stop()
+
+
+async def test_live_source_catches_up_in_a_pause() -> None:
+    """A burst of a live source is said whole; the pause after it is shorter by what was late. A file keeps its pauses."""
+    format = AudioFormat(24_000)
+    loud, pause = b"\x00\x20" * 480, bytes(960)
+    for live, sent in ((True, 20 + 2), (False, 40)):
+        track = OutgoingAudio(ahead_ms=math.inf, live=live)
+        for piece in (loud * 20, *[pause] * 20):  # all at once
+            track.put(piece, format)
+        count = 0
+        while track.queued_ms:
+            await track.recv()
+            count += 1
+        assert count == pytest.approx(sent, abs=1)
+        track.stop()
+
+
+async def test_speech_that_breaks_off_is_waited_for() -> None:
+    """A source that is a little late is not put off by silence in its place; one that has ended is followed by silence."""
+    track = OutgoingAudio(live=True)
+    track.put(b"\x00\x20" * 490, AudioFormat(24_000))
+    frames = [await track.recv()]
+    asyncio.get_running_loop().call_later(0.08, track.put, b"\x00\x20" * 470, AudioFormat(24_000))
+    frames += [await track.recv(), await track.recv()]
+    loud = [max(memoryview(bytes(frame.planes[0])).cast("h")) > 4_000 for frame in frames]
+    assert loud == [True, True, False]
+    track.stop()
+
+
+async def test_silence_is_encoded_once() -> None:
+    """A silent track costs no encoding, and is heard as silence; speech after it is as loud as before."""
+    encoder, decoder = MonoEncoder(), OpusDecoder()
+    heard = bytearray()
+    tone = struct.pack("<960h", *(int(8_000 * math.sin(2 * math.pi * 500 * n / 48_000)) for n in range(960)))
+    packets = []
+    for number, pcm in enumerate([tone] * 20 + [bytes(1_920)] * 50 + [tone] * 20):
+        packet = encoder.encode(pcm, number * 960)
+        packets.append(bytes(packet))
+        for frame in decoder.decode(JitterFrame(data=bytes(packet), timestamp=number * 960)):
+            heard += bytes(frame.planes[0])[: frame.samples * 4]
+    assert len(set(packets[30:70])) < 15
+    assert all(packets)
+    samples = memoryview(bytes(heard)).cast("h")[::2].tolist()
+    for first, last, loud in ((5, 18, True), (45, 65, False), (75, 88, True)):
+        peak = max(samples[first * 960 : last * 960])
+        assert (6_500 < peak < 9_500) if loud else peak < 30

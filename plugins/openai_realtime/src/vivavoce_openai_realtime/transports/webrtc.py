@@ -32,6 +32,9 @@ _CHANNEL = "oai-events"
 _UNREAD = 1024 * 1024
 """Bytes that may wait for the peer before a write waits, too."""
 
+_AHEAD_MS = 500
+"""What of a file waits here to be said."""
+
 
 class CallReceiver(Receiver, Protocol):
     """A `Receiver` that also takes what the call's audio track brings."""
@@ -105,7 +108,7 @@ class CallTransport:
 
     def __init__(self, pc: Peer, receiver: CallReceiver, http: CallHttp, write_deadline: float) -> None:
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.microphone = OutgoingAudio()
+        self.microphone = OutgoingAudio(ahead_ms=_AHEAD_MS, opus=True, live=True)
         self._pc = pc
         self._receiver = receiver
         self._http = http
