@@ -198,7 +198,7 @@ async def test_reply_without_audio():
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [("completed", "completed"), ("cancelled", "cancelled"), ("failed", "lost"), ("incomplete", "completed")],
+    [("completed", "completed"), ("cancelled", "cancelled"), ("failed", "lost"), ("incomplete", "lost")],
 )
 @scenario
 async def test_end_of_a_reply(status, reason):

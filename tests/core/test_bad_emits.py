@@ -55,12 +55,12 @@ async def test_audio_of_another_kind(kind):
 
 @scenario
 async def test_reply_that_reached_its_limit():
-    """What was said of a reply that the service left incomplete is heard to its end."""
+    """What was said of a reply that the service left incomplete is heard, and its stream says that the rest is missing."""
     async with Stage(records=False) as stage:
         response = await stage.voice.answer()
         stage.provider.emit(Speaking(FRAME, response.id, "i"), ResponseDone(response.id, "incomplete", "max"))
         audio = b"".join([chunk async for chunk in response.audio])
-        assert (audio, response.audio.end_reason) == (FRAME, "completed")
+        assert (audio, response.audio.end_reason) == (FRAME, "lost")
         assert (await response.done()).status == "incomplete"
 
 

@@ -270,7 +270,7 @@ class Live:
         if by_speech and reply.spoken and not reply.dead:
             interruption = self._cut(reply, reply.silence(self._pushed()), cancel=False)
             self._host.spawn(self._host.cut(self, interruption))
-        ends: dict[str, EndReason] = {"completed": "completed", "incomplete": "completed", "failed": "lost"}
+        ends: dict[str, EndReason] = {"completed": "completed", "incomplete": "lost", "failed": "lost"}
         self._end_audio(reply, ends.get(event.status, "cancelled"))
         if event.usage is not None:
             self._usage(event.usage)
