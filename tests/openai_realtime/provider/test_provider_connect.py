@@ -233,7 +233,7 @@ async def test_subprotocol_authentication() -> None:
 async def test_joining_a_call_names_no_model() -> None:
     """`call_id` joins the WebRTC or SIP call."""
     async with Service() as service:
-        await session_of(service, call_id="rtc_1")
+        await session_of(service, call_id="rtc_1", instructions="Be brief.")
         assert query(service.lines[0]) == {"call_id": ["rtc_1"]}
 
 

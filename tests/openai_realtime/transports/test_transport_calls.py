@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
+from turn_server import TurnServer
 from vivavoce.audio import PCM16_24K, AudioFormat, Converter
 from vivavoce.errors import ConnectError, ConnectTimeoutError
 from vivavoce.testing import no_leaks
@@ -250,3 +251,49 @@ async def test_position_that_the_service_plays() -> None:
             await interrupted.get()
             await reply.done()
         assert reply.audio.end_reason == "interrupted"
+
+
+# Through a relay.
+
+
+async def test_call_through_a_turn_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no packet gets out by itself, all of the call goes through the relay, and its end frees what was allocated."""
+    addresses = iter([[]])  # the client gathers first, and has none; the service has the loopback
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda *a, **k: next(addresses, ["127.0.0.1"]))
+    async with TurnServer() as relay, CallService() as service:
+        servers = [{"urls": relay.url, "username": "me", "credential": "secret"}]
+        async with caller(service.url, ice_servers=servers) as voice:
+            assert len(relay.allocations) == 1
+            heard = bytearray()
+            voice.on("speaking", lambda event: heard.extend(event.audio))
+            service.replies = [("Fine", tone(500))]
+            reply = await voice.answer()
+            await voice.send(tone(500))
+            async with asyncio.timeout(20):
+                assert await reply.text() == "Fine"
+                await reply.done()
+                while not any(service.calls[0].heard):
+                    await asyncio.sleep(0.02)
+            assert len(sounding(bytes(heard))) > PCM16_24K.bytes_for(400)
+            assert relay.relayed > 60
+        async with asyncio.timeout(5):
+            while relay.allocations:
+                await asyncio.sleep(0.01)
+        await service.calls[0].end()
+
+
+async def test_turn_server_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a wrong password there is no relay, and without an address no path: an error about the path, within the budget."""
+    addresses = iter([[]])
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda *a, **k: next(addresses, ["127.0.0.1"]))
+    async with TurnServer() as relay, CallService() as service:
+        servers = [{"urls": relay.url, "username": "me", "credential": "wrong"}]
+        voice = caller(service.url, ice_servers=servers)
+        with pytest.raises(ConnectError) as caught:
+            await voice.connect(timeout=3_000)
+        assert caught.value.retryable is True
+        assert "wrong" not in str(caught.value)
+        assert relay.refused > 1
+        assert relay.allocations == {}
+        for call in service.calls:
+            await call.end()
