@@ -324,7 +324,7 @@ async def churn(gateway: Gateway, sessions: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 10, 25, 50, 75, 100])
+    parser.add_argument("--sessions", type=int, nargs="*", default=[1, 10, 25, 50, 75, 100])
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--churn", type=int, default=1000)
     parser.add_argument("--vad", type=int, nargs="*", default=[1, 10, 25, 50])

@@ -320,8 +320,8 @@ class ClientSession:
         self.flush()
 
     async def _append(self, event: wire.InputAudioBufferAppend) -> None:
-        seconds = self.protocol.input_format.milliseconds(len(event.audio)) / 1000
-        self.metrics.audio.labels("in").inc(seconds)
+        seconds = self.user.seconds(event.audio)
+        self.metrics.heard.inc(seconds)
         if (wait := self._audio_bucket.wait(seconds, self._last_sign)) > 0:
             await asyncio.sleep(wait)
         await self.user.append(event.audio)

@@ -72,6 +72,10 @@ class UserTurns:
 
     # Audio.
 
+    def seconds(self, audio: bytes) -> float:
+        """How long the client's audio lasts."""
+        return self._listening.milliseconds(len(audio)) / 1000
+
     async def append(self, audio: bytes) -> None:
         """The client's audio, in the session's format."""
         for number, piece in enumerate(self._listening.pieces(audio)):
