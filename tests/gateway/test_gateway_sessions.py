@@ -10,6 +10,7 @@ import pytest
 from gateways import Client, Script
 from vivavoce.errors import ConnectError, ConnectionLostError, ProviderError
 from vivavoce.events import Usage, Writing
+from vivavoce.provider import CAPABILITIES
 from vivavoce.testing import Reply, Step
 from vivavoce_gateway import GatewayConfig
 
@@ -281,9 +282,10 @@ async def test_longest_response_is_kept(serve: Any, script: Script) -> None:
     assert 960 <= len(spoken_bytes(client)) / 48 <= 1100
 
 
-async def test_transcription_session_gives_no_responses(serve: Any, script: Script) -> None:
+async def test_transcription_session_gives_no_responses(serve: Any) -> None:
     """`intent=transcription`: committed turns are transcribed; a response is refused."""
-    client = await (await serve(script.config())).open("?intent=transcription&model=gpt-realtime")
+    script = Script(CAPABILITIES - {"vad"})
+    client = await (await serve(script.config())).open("?intent=transcription")
     assert client.seen[0]["session"]["type"] == "transcription"
     await client.send(
         "session.update",

@@ -164,7 +164,9 @@ class Gateway:
             raise Fault("invalid_api_key", text)
         secret = self.access.secret(offer.key) if offer.key else None
         preset = deep_merge(dict(secret.session) if secret is not None else {}, session or {})
-        kind = preset.get("type", "transcription" if query.get("intent") == "transcription" else "realtime")
+        # With a model it is a conversation, as at the service.
+        transcribes = query.get("intent") == "transcription" and not query.get("model")
+        kind = preset.get("type", "transcription" if transcribes else "realtime")
         model = query.get("model") or query.get("deployment") or preset.pop("model", None)
         if not model:
             if kind != "transcription":

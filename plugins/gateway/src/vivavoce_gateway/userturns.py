@@ -61,6 +61,8 @@ class UserTurns:
     def configure(self) -> None:
         """Take over the session's settings."""
         self._listening.wire(shapes.audio_format(self._protocol.input_format))
+        if (self._settings["transcription"] or {}).get("model"):
+            self._session.backend.transcribes(self._settings["transcription"]["model"])
         ours = self._turns and not self._session.backend.takes_turns
         self._listening.turns(vad_settings(self._turns) if ours else None)
         self.quiet()
