@@ -22,6 +22,8 @@ from vivavoce_gateway.config import GatewayConfig
 
 __all__ = ["bind", "serve"]
 
+logger = logging.getLogger("vivavoce.gateway")
+
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 _FIELDS = ("session", "provider", "model", "end", "error", "code")
 
@@ -67,7 +69,9 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._gateway.drain()
-        click.echo(f"draining: {len(self._gateway.sessions)} sessions, at most {self._seconds:g} s", err=True)
+        logger.info(
+            "draining: open sessions %d, for at most %g s", len(self._gateway.sessions), self._seconds
+        )
         self._draining = asyncio.get_running_loop().create_task(self._drain(sig, frame))
 
     async def _drain(self, sig: int, frame: FrameType | None) -> None:
