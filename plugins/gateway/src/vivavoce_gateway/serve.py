@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
@@ -20,7 +21,7 @@ from vivavoce.redaction import redact
 from vivavoce_gateway.app import Gateway, create_app
 from vivavoce_gateway.config import GatewayConfig
 
-__all__ = ["bind", "serve"]
+__all__ = ["bind", "serve", "server_options"]
 
 logger = logging.getLogger("vivavoce.gateway")
 
@@ -131,6 +132,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def server_options(config: GatewayConfig) -> dict[str, Any]:
+    """How uvicorn serves the application."""
+    return {
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "ws_max_size": config.limits.message_bytes,
+        "ws_ping_interval": 20.0,  # as the service does
+        "ws_ping_timeout": 60.0,  # a client that is read slowly, because it sends too much, answers late
+        "ws_per_message_deflate": False,  # audio in base64 compresses badly and costs much
+        "timeout_graceful_shutdown": 10,
+        "server_header": False,
+    }
+
+
 @click.command()
 @click.option("--provider", help="What answers where no model is routed (default: local).")
 @click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False), help="A TOML file.")
@@ -176,18 +192,7 @@ def serve(
     click.echo(
         f"Realtime: ws://{shown}:{port}/v1/realtime   page: http://{shown}:{port}/   provider: {config.default.name}"
     )
-    settings = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        ws_max_size=config.limits.message_bytes,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=60.0,  # a client that is read slowly, because it sends too much, answers late
-        ws_per_message_deflate=False,  # audio in base64 compresses badly and costs much
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
+    settings = uvicorn.Config(app, **server_options(config))
     server = _Server(settings, app.state.gateway, config.limits.drain_seconds)
     try:
         server.run(sockets=[listening])
