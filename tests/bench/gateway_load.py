@@ -35,6 +35,7 @@ from vivavoce.audio import PCM16_24K, AudioFormat, Converter
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = 960
+DELAY_MS = 20
 HEAD = struct.Struct("<d")
 SERVER = """
 import asyncio, os
@@ -272,7 +273,6 @@ def at(delays: list[float], part: float) -> float:
 
 async def load(gateway: Gateway, sessions: int, seconds: float, model: str) -> dict[str, Any]:
     """One row."""
-    before = await gateway.state()
     connections = [await dial(gateway, model) for _ in range(sessions)]
     opened = await gateway.state()
     ends = time.monotonic() + seconds
@@ -287,9 +287,24 @@ async def load(gateway: Gateway, sessions: int, seconds: float, model: str) -> d
         "p50_ms": round(at(delays, 0.5), 2),
         "p99_ms": round(at(delays, 0.99), 2),
         "cpu_percent": round(cpu * 100),
-        "kib_per_session": round((after[0] - before[0]) / sessions / 1024),
+        "mib": round(after[0] / 1024**2, 1),
         "frames_back": round(sum(c.frames for c in connections) / (sessions * seconds * 50), 3),
         "turns": sum(connection.turns for connection in connections),
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The straight lines through the rows: what one session more costs; and the most sessions that were served in time."""
+    import numpy as np
+
+    count = [row["sessions"] for row in rows]
+    served = [row["sessions"] for row in rows if row["p99_ms"] < DELAY_MS]
+    return {
+        "cpu_percent_per_session": round(
+            float(np.polyfit(count, [row["cpu_percent"] for row in rows], 1)[0]), 2
+        ),
+        "kib_per_session": round(float(np.polyfit(count, [row["mib"] for row in rows], 1)[0]) * 1024),
+        f"sessions_under_{DELAY_MS}_ms": max(served, default=0),
     }
 
 
@@ -332,17 +347,20 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, Any] = {"echo": [], "vad": []}
     with Gateway() as gateway:
-        print(
-            f"{'sessions':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU %':>6} {'KiB each':>9} {'back':>6} {'turns':>6}"
-        )
+        print(f"{'sessions':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU %':>6} {'MiB':>7} {'back':>6} {'turns':>6}")
         for kind, counts in (("echo", options.sessions), ("vad", options.vad)):
             for count in counts:
                 row = asyncio.run(load(gateway, count, options.seconds, kind))
                 rows[kind].append(row)
                 label = f"{count} vad" if kind == "vad" else str(count)
                 print(
-                    f"{label:>9} {row['p50_ms']:>8} {row['p99_ms']:>8} {row['cpu_percent']:>6} {row['kib_per_session']:>9} {row['frames_back']:>6} {row['turns']:>6}",
+                    f"{label:>9} {row['p50_ms']:>8} {row['p99_ms']:>8} {row['cpu_percent']:>6} {row['mib']:>7} {row['frames_back']:>6} {row['turns']:>6}",
                     flush=True,
+                )
+            if len(counts) > 1:
+                rows[f"{kind}_slope"] = summary(rows[kind])
+                print(
+                    f"{kind}: " + " ".join(f"{k}={v}" for k, v in rows[f"{kind}_slope"].items()), flush=True
                 )
         if options.churn:
             rows["churn"] = asyncio.run(churn(gateway, options.churn))

@@ -23,6 +23,8 @@ _ONSET_MS = 160
 """How far back the beginning of speech may lie when it is found: two frames of the detector, and what is held back."""
 # Silence that ends a turn. The service's own `semantic_vad` waits by what was said, at most 8, 4 and 2 s.
 _EAGERNESS = {"low": 1500, "medium": 800, "auto": 800, "high": 400}
+_BEFORE_MS = 1000
+"""Kept of what was heard before a turn that another one finds: it is told of it later."""
 MAX_STORED = 8 * 1024 * 1024
 """Bytes of one turn that are kept for `conversation.item.retrieve`."""
 
@@ -69,6 +71,8 @@ class Listening:
         self._offset_ms = 0.0
         self._tail = bytearray()
         self._turn = bytearray()
+        self.within = True
+        """Whether what comes now is of a turn. Who finds the turns elsewhere says so."""
         self.wire(wire)
 
     def wire(self, format: AudioFormat) -> None:
@@ -172,4 +176,6 @@ class Listening:
             return []
         if len(self._turn) < MAX_STORED:
             self._turn += pcm
+        if not self.within:
+            del self._turn[: -self._provider.bytes_for(_BEFORE_MS)]
         return [Spoken(pcm)]
