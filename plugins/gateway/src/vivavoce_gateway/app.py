@@ -121,6 +121,7 @@ class Gateway:
         """`GET /v1/realtime`."""
         if not origin_allowed(socket.headers, self.config.origins, keyless=self.access.open):
             self.metrics.refused.labels("origin").inc()
+            logger.info("a connection was refused", extra={"code": "origin_not_allowed"})
             await socket.close(1008, "origin not allowed")  # before accept: HTTP 403
             return
         offer = Offer.of(socket.headers, socket.scope.get("subprotocols", ()))

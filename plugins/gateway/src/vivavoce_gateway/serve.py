@@ -26,7 +26,7 @@ __all__ = ["bind", "serve", "server_options"]
 logger = logging.getLogger("vivavoce.gateway")
 
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
-_FIELDS = ("session", "provider", "model", "end", "error", "code")
+_FIELDS = ("session", "provider", "model", "end", "error", "code", "why")
 
 
 class _JsonFormatter(logging.Formatter):
