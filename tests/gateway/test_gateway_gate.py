@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from vivavoce.audio import PCM16_16K, AudioFormat, Converter
-from vivavoce_gateway.gate import Gate
-from vivavoce_local_provider.vad import (
+from vivavoce.vad import (
     FRAME_BYTES,
     FRAME_MS,
     SpeechBegan,
@@ -18,6 +17,7 @@ from vivavoce_local_provider.vad import (
     VoiceActivity,
     load_detector,
 )
+from vivavoce_gateway.gate import Gate
 
 AUDIO = Path(__file__).resolve().parents[2] / "examples" / "audio"
 

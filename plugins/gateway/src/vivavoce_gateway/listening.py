@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from vivavoce import AudioFormat
 from vivavoce.audio import PCM16_16K, Converter
-from vivavoce_local_provider.vad import SpeechBegan, SpeechEnded, VadSettings, VoiceActivity, load_detector
+from vivavoce.vad import SpeechBegan, SpeechEnded, VadSettings, VoiceActivity, load_detector
 
 from vivavoce_gateway.gate import Gate
 
