@@ -15,9 +15,9 @@ setup = @sh scripts/setup.sh
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-demo: ## a spoken conversation with real speech: no key, no network service, no sound card
+demo: ## a spoken conversation with real speech, no key, no sound card; ARGS=gateway: over the Realtime protocol
 	$(setup) demo
-	@if [ -f examples/demo.py ]; then $(RUN) examples/demo.py; else echo "demo: examples/demo.py is not there yet"; fi
+	@if [ -f examples/demo.py ]; then $(RUN) examples/demo.py $(ARGS); else echo "demo: examples/demo.py is not there yet"; fi
 
 test: ## every test (longer runs are soak, fuzz and mutants)
 	$(setup) test

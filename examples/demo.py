@@ -1,6 +1,8 @@
 """A spoken conversation with real human speech: no key, no network, no sound card. `make demo` runs it.
 
     python examples/demo.py [PROVIDER]
+    python examples/demo.py gateway       the same through the OpenAI Realtime protocol: `openai-realtime`, which talks to
+                                          `vivavoce serve`, which answers with `local`
 
 The clips in examples/audio are sent as a microphone would send them. The assistant answers, calls a tool, and is heard
 by nobody, in real time. Everything is recorded: demo-out/ holds the sound of both sides and two pictures.
@@ -9,11 +11,14 @@ by nobody, in real time. Everything is recorded: demo-out/ holds the sound of bo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import shutil
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import vivavoce
 from vivavoce import events
@@ -83,6 +88,33 @@ class Conversation:
             await self.voice.send(self.microphone(), pace=True)
 
 
+@contextlib.contextmanager
+def served(provider: str) -> Iterator[dict[str, Any]]:
+    """How to make the voice: for `gateway` with a gateway in a process of its own, to which it connects."""
+    if provider != "gateway":
+        yield {"provider": provider}
+        return
+    command = [sys.executable, "-m", "vivavoce", "serve", "--port", "0", "--log-level", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as gateway:
+        assert gateway.stdout is not None
+        try:
+            line = gateway.stdout.readline()
+            found = re.search(r"ws://\S+", line)
+            if found is None:  # it has said why
+                raise vivavoce.VoiceError(
+                    "the gateway did not start; `pip install vivavoce-gateway` if it is missing"
+                )
+            print(f"  {'gateway':>9}: {line.strip()}\n", flush=True)
+            yield {
+                "provider": "openai-realtime",
+                "url": found.group(),
+                "model": "gpt-realtime",
+                "api_key": "any",
+            }
+        finally:
+            gateway.terminate()
+
+
 def show_times(timeline: Timeline) -> None:
     """Who spoke when, and how long each answer took: from the end of the user's speech to the first sound."""
     print("\n     when  who        said")
@@ -97,8 +129,9 @@ def main() -> int:
     shutil.rmtree(OUT, ignore_errors=True)
     print(f"A conversation with the provider {provider!r}, in real time:\n")
     try:
-        voice = vivavoce.Voice(provider, tools=[go], plugins=[Recorder(OUT)])
-        asyncio.run(Conversation(voice).hold())
+        with served(provider) as how:
+            voice = vivavoce.Voice.from_config({**how, "tools": [go], "plugins": [Recorder(OUT)]})
+            asyncio.run(Conversation(voice).hold())
         show_times(load(OUT))
         pictures = [draw(OUT, OUT / name) for name in ("timeline.png", "timeline.html")]
     except TimeoutError:
@@ -113,7 +146,10 @@ def main() -> int:
     print("\nBoth sides as sound, and the timeline as a picture and as a page that plays it:")
     for path in (OUT / "audio.wav", *pictures):
         print(f"  {path.relative_to(HERE.parent)}")
-    print("\nThe same with another provider, and with your own recording:")
+    print(
+        "\nThe same through the OpenAI Realtime protocol, and with another provider and your own recording:"
+    )
+    print("  python examples/demo.py gateway")
     print("  pip install vivavoce-openai-realtime")
     print(
         "  OPENAI_API_KEY=... vivavoce talk --provider openai-realtime --in question.wav --record first-talk"

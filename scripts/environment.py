@@ -42,6 +42,7 @@ DEMO = {
     "core": ["files", "cli", "plot"],
     "plugins/null_provider": [],
     "plugins/openai_realtime": [],
+    "plugins/gateway": [],
     "plugins/local_provider": ["pocketsphinx", "pico", "chat"],
 }
 TIERS = {

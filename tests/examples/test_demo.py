@@ -14,13 +14,15 @@ from house import ROOT
 pytestmark = pytest.mark.real_speech
 
 
-def test_demo_holds_its_conversation(tmp_path: Path) -> None:
-    """The assistant answers one turn and calls a tool in the next, in 15 seconds; sound and pictures are there."""
-    for engine in ("pocketsphinx", "ttspico", "vivavoce_local_provider", "matplotlib"):
+@pytest.mark.parametrize("through", [[], ["gateway"]], ids=["local", "gateway"])
+def test_demo_holds_its_conversation(tmp_path: Path, through: list[str]) -> None:
+    """The assistant answers one turn and calls a tool in the next, in 15 seconds; sound and pictures are there. The same
+    when `openai-realtime` talks to a gateway that answers with `local`."""
+    for engine in ("pocketsphinx", "ttspico", "vivavoce_local_provider", "matplotlib", "vivavoce_gateway"):
         pytest.importorskip(engine)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     done = subprocess.run(
-        [sys.executable, "examples/demo.py"],
+        [sys.executable, "examples/demo.py", *through],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -207,8 +207,7 @@ async def test_drain_lets_running_sessions_end(serve: Any, script: Script) -> No
     """Draining: not ready, nobody new; who is in may finish, and after the time is let go with 1001."""
     gateway = await serve(script.config())
     staying, leaving = await gateway.open(), await gateway.open()
-    drained = asyncio.create_task(gateway.gateway.drained(0.5))
-    await asyncio.sleep(0)
+    gateway.gateway.drain()
     late = await gateway.dial()
     assert (await late.closed())[0] == 1013
     async with httpx.AsyncClient() as http:
@@ -216,6 +215,7 @@ async def test_drain_lets_running_sessions_end(serve: Any, script: Script) -> No
     await leaving.send("response.create")
     assert (await leaving.until("response.done"))["response"]["status"] == "completed"
     await leaving.connection.close()
+    drained = asyncio.create_task(gateway.gateway.drained(0.2))
     assert (await staying.closed())[0] == 1001
     await drained
     assert gateway.gateway.sessions == set()

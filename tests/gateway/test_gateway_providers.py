@@ -58,6 +58,25 @@ async def test_provider_that_takes_the_turns(serve: Any, script: Script) -> None
     assert "turns by hand" in (await client.until("error"))["error"]["message"]
 
 
+async def test_audio_of_a_turn_that_the_provider_found(serve: Any, script: Script) -> None:
+    """What is kept for `conversation.item.retrieve` begins a second before the provider told of the speech, however long it was
+    quiet before."""
+    client = await (await serve(GatewayConfig(provider=script.provider))).open("?model=scripted")
+    second = [bytes([n, 0]) * 24_000 for n in range(6)]
+    for pcm in second[:4]:
+        await client.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
+    await client.configure()  # answered when all before it was taken
+    script.last.context.emit(SpeechStarted("u1", 3900))
+    for pcm in second[4:]:
+        await client.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
+    await client.configure()  # answered when all before it was taken
+    script.last.context.emit(SpeechStopped("u1", 6000))
+    item_id = (await client.until("input_audio_buffer.committed"))["item_id"]
+    await client.send("conversation.item.retrieve", item_id=item_id)
+    (part,) = (await client.until("conversation.item.retrieved"))["item"]["content"]
+    assert base64.b64decode(part["audio"]) == b"".join(second[3:])
+
+
 async def test_provider_without_turns(serve: Any) -> None:
     """A continuous stream: each stretch of speech is a response of its own; one that is asked for is refused."""
     script = Script({"realtime"})

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import websockets.asyncio.client
 from click.testing import CliRunner
-from vivavoce_gateway.serve import serve
+from vivavoce_gateway.serve import bind, serve
 
 PROVIDER = """
 from vivavoce.testing import ScriptedProvider
@@ -52,11 +53,21 @@ def test_bad_options(arguments: list[str], words: str) -> None:
     assert "Traceback" not in done.output
 
 
+def test_port_that_is_taken() -> None:
+    """One line that names the address and what to do, status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = CliRunner().invoke(serve, ["--port", str(port)])
+    assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
+    assert f"cannot listen on 127.0.0.1:{port}" in done.output
+    assert "--port" in done.output
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("provider = ", "is not a TOML file"),
-        ('provider = "nonsense"', "nonsense"),
+        ('provider = "nonsense"', "the default provider: no provider is named 'nonsense'"),
         ('[models.mine]\nprovider = "nonsense"', "the provider of mine"),
         ('provider = "null"\n[config]\nrespnder = 1', "respnder"),
     ],
@@ -85,19 +96,36 @@ async def running() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     found = re.search(r"ws://\S+", line)
     assert found is not None, line
     url = found.group()
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                client = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
-                await client.recv()
-                await client.close()
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
     yield process, url
     if process.returncode is None:
         process.kill()
     await process.wait()
+
+
+async def test_address_is_told_once_it_can_be_reached(running: Any) -> None:
+    """Who reads the line may connect at once: the connection waits for the loop, and is not refused."""
+    _, url = running
+    client = await websockets.asyncio.client.connect(url + "?model=gpt-realtime")
+    assert json.loads(await client.recv())["type"] == "session.created"
+    await client.close()
+
+
+async def test_events_are_sent_at_once() -> None:
+    """An accepted connection has TCP_NODELAY: small events that follow each other do not wait for acknowledgements."""
+    listening = bind("127.0.0.1", 0)
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set_result(
+            writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        )
+        writer.close()
+
+    async with await asyncio.start_server(take, sock=listening):
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        async with asyncio.timeout(10):
+            assert await accepted
+        writer.close()
 
 
 async def test_sigterm_lets_sessions_end(running: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from gateways import Client, Script
-from vivavoce.errors import ConnectError, ConnectionLostError, ProviderError
+from vivavoce.errors import ConfigError, ConnectError, ConnectionLostError, ProviderError
 from vivavoce.events import Usage, Writing
+from vivavoce.provider import CAPABILITIES
 from vivavoce.testing import Reply, Step
 from vivavoce_gateway import GatewayConfig
 
@@ -281,9 +282,10 @@ async def test_longest_response_is_kept(serve: Any, script: Script) -> None:
     assert 960 <= len(spoken_bytes(client)) / 48 <= 1100
 
 
-async def test_transcription_session_gives_no_responses(serve: Any, script: Script) -> None:
+async def test_transcription_session_gives_no_responses(serve: Any) -> None:
     """`intent=transcription`: committed turns are transcribed; a response is refused."""
-    client = await (await serve(script.config())).open("?intent=transcription&model=gpt-realtime")
+    script = Script(CAPABILITIES - {"vad"})
+    client = await (await serve(script.config())).open("?intent=transcription")
     assert client.seen[0]["session"]["type"] == "transcription"
     await client.send(
         "session.update",
@@ -399,6 +401,17 @@ async def test_provider_that_cannot_connect(serve: Any, script: Script) -> None:
     assert code == 1011
     assert client.seen[0]["error"]["code"] == "refused"
     assert "internal.example" not in json.dumps(client.seen) + reason
+
+
+async def test_provider_without_its_key(serve: Any, script: Script, caplog: Any) -> None:
+    """The client is told that the provider is not set up; what is missing is in the log, for who runs the gateway."""
+    script.script = {"connect": [ConfigError("no key: set PROVIDER_KEY", option="api_key")]}
+    client = await (await serve(script.config())).dial()
+    assert (await client.closed())[0] == 1011
+    error = client.seen[0]["error"]
+    assert (error["code"], "PROVIDER_KEY" in error["message"]) == ("provider_unusable", False)
+    (record,) = [record for record in caplog.records if record.message == "the provider did not connect"]
+    assert "PROVIDER_KEY" in record.why
 
 
 async def test_refusal_of_the_provider_fails_the_response(serve: Any, script: Script) -> None:

@@ -145,3 +145,12 @@ def test_silence_costs_no_memory() -> None:
         assert (found, size) == ([], 0)
     left, _ = listening.commit()
     assert sum(len(part.pcm) for part in left if isinstance(part, Spoken)) < 48_000
+
+
+def test_turns_that_others_find_cost_no_memory() -> None:
+    """Where the provider finds the turns, what comes between them is forgotten but for a second."""
+    listening = Listening(PCM16_24K, PCM16_24K)
+    listening.within = False
+    for _ in range(60):
+        listening.feed(bytes(48_000))
+    assert len(listening.turn()) == 48_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from vivavoce.testing import Reply, ScriptedProvider
 from vivavoce_gateway import GatewayConfig, Route, create_app
 from vivavoce_gateway.app import Gateway
 from vivavoce_gateway.metrics import Metrics
+from vivavoce_gateway.serve import bind, server_options
 from vivavoce_gateway.session import ClientSession, Opening
 
 _OFFICIAL: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
@@ -172,10 +172,9 @@ async def start(
 ) -> Running:
     """Start a gateway that ends with `stack`."""
     app = create_app(config)
-    options = {"lifespan": "off", "log_config": None, "access_log": False, "ws_ping_interval": None}
-    options |= {"ws_per_message_deflate": False, **uvicorn_options}
+    options = {**server_options(config or GatewayConfig()), "ws_ping_interval": None, **uvicorn_options}
     server = uvicorn.Server(uvicorn.Config(app, **options))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = bind("127.0.0.1", 0)
     task = asyncio.create_task(server.serve([listening]))
 
     async def stop() -> None:

@@ -26,7 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "tools",
         "inputs",
         "failures",
-        "vad",
+        *["_silero", "vad"],
     ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [

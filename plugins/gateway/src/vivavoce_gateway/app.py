@@ -121,6 +121,7 @@ class Gateway:
         """`GET /v1/realtime`."""
         if not origin_allowed(socket.headers, self.config.origins, keyless=self.access.open):
             self.metrics.refused.labels("origin").inc()
+            logger.info("a connection was refused", extra={"code": "origin_not_allowed"})
             await socket.close(1008, "origin not allowed")  # before accept: HTTP 403
             return
         offer = Offer.of(socket.headers, socket.scope.get("subprotocols", ()))
@@ -164,7 +165,9 @@ class Gateway:
             raise Fault("invalid_api_key", text)
         secret = self.access.secret(offer.key) if offer.key else None
         preset = deep_merge(dict(secret.session) if secret is not None else {}, session or {})
-        kind = preset.get("type", "transcription" if query.get("intent") == "transcription" else "realtime")
+        # With a model it is a conversation, as at the service.
+        transcribes = query.get("intent") == "transcription" and not query.get("model")
+        kind = preset.get("type", "transcription" if transcribes else "realtime")
         model = query.get("model") or query.get("deployment") or preset.pop("model", None)
         if not model:
             if kind != "transcription":

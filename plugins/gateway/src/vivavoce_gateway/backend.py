@@ -9,7 +9,7 @@ from typing import Any
 from vivavoce import Context, Item, ReconnectPolicy, Voice, VoiceError, hookimpl
 from vivavoce.events import Closed, Event
 
-from vivavoce_gateway.config import Route
+from vivavoce_gateway.config import OPENAI_MODELS, Route
 
 __all__ = ["OPENAI_VOICES", "Backend"]
 
@@ -117,6 +117,13 @@ class Backend:
             _told.add((self.voice.provider, name))
             logger.info("voice %r is spoken by the default voice of %r", name, self.voice.provider)
         return None
+
+    def transcribes(self, model: str) -> None:
+        """A client names who is to transcribe; the provider does, and the log says so once."""
+        known = (self.voice.provider, model)
+        if model.startswith(OPENAI_MODELS) and len(model) <= 64 and known not in _told and len(_told) < 256:
+            _told.add(known)
+            logger.info("transcripts of %r are made by %r", model, self.voice.provider)
 
     @property
     def voice_names(self) -> str:

@@ -11,10 +11,10 @@ from vivavoce import ConfigError
 from vivavoce.config import load_mapping, nearest
 from vivavoce.redaction import remember_secret
 
-__all__ = ["GatewayConfig", "Limits", "Route"]
+__all__ = ["OPENAI_MODELS", "GatewayConfig", "Limits", "Route"]
 
 _LONGEST = 128
-_OPENAI_MODELS = ("gpt-", "whisper", "chatgpt-")
+OPENAI_MODELS = ("gpt-", "whisper", "chatgpt-")
 # Session settings that put a provider into manual turns, so that the gateway can take them as its client asks.
 _MANUAL: Mapping[str, Mapping[str, Any]] = {
     "local": {"turns": "manual"},
@@ -140,7 +140,7 @@ class GatewayConfig:
         default = self.default
         if len(model) > _LONGEST:
             return None
-        if model == default.name or self.any_model or model.startswith(_OPENAI_MODELS):
+        if model == default.name or self.any_model or model.startswith(OPENAI_MODELS):
             return default
         return None
 

@@ -6,24 +6,25 @@ What the client calls a turn is decided here wherever the provider leaves turns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 from vivavoce import AudioFormat
 from vivavoce.audio import PCM16_16K, Converter
-from vivavoce_local_provider.vad import SpeechBegan, SpeechEnded, VadSettings, VoiceActivity, load_detector
+from vivavoce.vad import SpeechBegan, SpeechEnded, VadSettings, VoiceActivity, load_detector
+
+from vivavoce_gateway.gate import Gate
 
 __all__ = ["Began", "Ended", "Found", "Listening", "Spoken", "vad_settings"]
 
 _PIECE_MS = 32
 _ONSET_MS = 160
 """How far back the beginning of speech may lie when it is found: two frames of the detector, and what is held back."""
-_QUIET = 60
-"""Samples below this are no speech, whatever a model says of them (−55 dBFS): it is not asked, which saves its time."""
 # Silence that ends a turn. The service's own `semantic_vad` waits by what was said, at most 8, 4 and 2 s.
 _EAGERNESS = {"low": 1500, "medium": 800, "auto": 800, "high": 400}
+_BEFORE_MS = 1000
+"""Kept of what was heard before a turn that another one finds: it is told of it later."""
 MAX_STORED = 8 * 1024 * 1024
 """Bytes of one turn that are kept for `conversation.item.retrieve`."""
 
@@ -60,18 +61,6 @@ def vad_settings(turns: Mapping[str, Any]) -> VadSettings:
     )
 
 
-def _detector() -> Callable[[bytes], float]:
-    model = load_detector()
-
-    def probability(frame: bytes) -> float:
-        samples = np.frombuffer(frame, np.int16)
-        if int(samples.max()) < _QUIET and int(samples.min()) > -_QUIET:
-            return 0.0
-        return model(frame)
-
-    return probability
-
-
 class Listening:
     """Feed it the client's audio; it tells what is for the provider, and where turns begin and end."""
 
@@ -82,6 +71,8 @@ class Listening:
         self._offset_ms = 0.0
         self._tail = bytearray()
         self._turn = bytearray()
+        self.within = True
+        """Whether what comes now is of a turn. Who finds the turns elsewhere says so."""
         self.wire(wire)
 
     def wire(self, format: AudioFormat) -> None:
@@ -95,7 +86,7 @@ class Listening:
         if settings is None:
             self._activity = None
         elif self._activity is None:
-            self._activity = VoiceActivity(_detector(), settings)
+            self._activity = VoiceActivity(Gate(load_detector()), settings)
             self._to_detector = Converter(self._format, PCM16_16K)
             self._offset_ms = self._bytes_ms
         else:
@@ -110,6 +101,10 @@ class Listening:
     def speaking(self) -> bool:
         """Whether a turn is under way, as far as we take turns."""
         return self._activity is not None and self._activity.speaking
+
+    def milliseconds(self, size: int) -> float:
+        """How long so many bytes of the client's audio last."""
+        return self._format.milliseconds(size)
 
     def pieces(self, audio: bytes) -> Iterator[bytes]:
         """The same audio in pieces that are quick to look at."""
@@ -181,4 +176,6 @@ class Listening:
             return []
         if len(self._turn) < MAX_STORED:
             self._turn += pcm
+        if not self.within:
+            del self._turn[: -self._provider.bytes_for(_BEFORE_MS)]
         return [Spoken(pcm)]

@@ -24,6 +24,7 @@ class Metrics:
         self.audio = Counter(
             "vivavoce_audio_seconds", "Audio, by direction (in: of users)", ["direction"], registry=registry
         )
+        self.heard = self.audio.labels("in")
         self.responses = Counter("vivavoce_responses", "Responses that ended", ["status"], registry=registry)
         self.errors = Counter("vivavoce_errors", "Errors told to clients", ["code"], registry=registry)
         self.latency = Histogram(

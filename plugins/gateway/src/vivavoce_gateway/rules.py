@@ -13,6 +13,7 @@ from vivavoce_gateway.backend import Backend
 
 __all__ = ["Rules"]
 
+_LONGEST_ID = 512
 _ITEMS = ("message", "function_call", "function_call_output", "item_reference")
 
 
@@ -34,6 +35,8 @@ class Rules:
 
     def check(self, event: wire.ClientEvent) -> None:
         """Raises `Fault`."""
+        if len(given(event.event_id) or "") > _LONGEST_ID:
+            raise Fault("invalid_value", f"An event_id has at most {_LONGEST_ID} characters.", "event_id")
         check = self._checks.get(type(event))
         if check is not None:
             check(event)
@@ -55,6 +58,10 @@ class Rules:
         return self.backend
 
     def _shared(self, nested: Mapping[str, Any], where: str) -> None:
+        modalities = nested.get("output_modalities")
+        if isinstance(modalities, list) and len(modalities) != 1:
+            text = f"Invalid value for '{where}.output_modalities': expected ['audio'] or ['text']."
+            raise Fault("invalid_value", text, f"{where}.output_modalities")
         if nested.get("prompt") is not None:
             raise _cannot("use stored prompts", f"{where}.prompt")
         tools = nested.get("tools")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import logging
@@ -10,6 +11,7 @@ import os
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
@@ -19,9 +21,12 @@ from vivavoce.redaction import redact
 from vivavoce_gateway.app import Gateway, create_app
 from vivavoce_gateway.config import GatewayConfig
 
-__all__ = ["serve"]
+__all__ = ["bind", "serve", "server_options"]
 
-_FIELDS = ("session", "provider", "model", "end", "error", "code")
+logger = logging.getLogger("vivavoce.gateway")
+
+_TAKEN = (errno.EADDRINUSE, errno.EACCES)
+_FIELDS = ("session", "provider", "model", "end", "error", "code", "why")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -65,7 +70,9 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._gateway.drain()
-        click.echo(f"draining: {len(self._gateway.sessions)} sessions, at most {self._seconds:g} s", err=True)
+        logger.info(
+            "draining: open sessions %d, for at most %g s", len(self._gateway.sessions), self._seconds
+        )
         self._draining = asyncio.get_running_loop().create_task(self._drain(sig, frame))
 
     async def _drain(self, sig: int, frame: FrameType | None) -> None:
@@ -91,11 +98,12 @@ def _check_address(host: str, config: GatewayConfig, insecure: bool) -> None:
 
 def _check_providers(config: GatewayConfig) -> None:
     """See now, not at the first client, that every provider is there and takes its config. Opens nothing."""
-    for name, route in {"the default": config.default, **config.models}.items():
+    routes = {f"the provider of {name}": route for name, route in config.models.items()}
+    for what, route in {"the default provider": config.default, **routes}.items():
         try:
             Voice(route.provider, **route.config)
         except VoiceError as wrong:
-            raise click.ClickException(f"the provider of {name}: {wrong}") from wrong
+            raise click.ClickException(f"{what}: {wrong}") from wrong
 
 
 def _configure_logs(style: str, level: str) -> None:
@@ -107,16 +115,36 @@ def _configure_logs(style: str, level: str) -> None:
         log.setLevel(level.upper() if name == "vivavoce" else "WARNING")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `click.ClickException`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, so that asyncio takes it for TCP and sends each event at once: else one that follows another
+    # waits for the client's acknowledgement, 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(2048)  # from here on who connects is served, be it a moment later
     except (OSError, OverflowError) as bad:
         listening.close()
-        raise click.ClickException(f"cannot listen on {host}:{port}: {bad}") from bad
+        hint = "; choose another --port" if isinstance(bad, OSError) and bad.errno in _TAKEN else ""
+        raise click.ClickException(f"cannot listen on {host}:{port}: {bad}{hint}") from bad
     return listening
+
+
+def server_options(config: GatewayConfig) -> dict[str, Any]:
+    """How uvicorn serves the application."""
+    return {
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "ws_max_size": config.limits.message_bytes,
+        "ws_ping_interval": 20.0,  # as the service does
+        "ws_ping_timeout": 60.0,  # a client that is read slowly, because it sends too much, answers late
+        "ws_per_message_deflate": False,  # audio in base64 compresses badly and costs much
+        "timeout_graceful_shutdown": 10,
+        "server_header": False,
+    }
 
 
 @click.command()
@@ -158,24 +186,13 @@ def serve(
     except ConfigError as wrong:
         raise click.ClickException(str(wrong)) from wrong
     _configure_logs(log_format, log_level)
-    listening = _bind(host, port)
+    listening = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     port = listening.getsockname()[1]
     click.echo(
         f"Realtime: ws://{shown}:{port}/v1/realtime   page: http://{shown}:{port}/   provider: {config.default.name}"
     )
-    settings = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        ws_max_size=config.limits.message_bytes,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=60.0,  # a client that is read slowly, because it sends too much, answers late
-        ws_per_message_deflate=False,  # audio in base64 compresses badly and costs much
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
+    settings = uvicorn.Config(app, **server_options(config))
     server = _Server(settings, app.state.gateway, config.limits.drain_seconds)
     try:
         server.run(sockets=[listening])

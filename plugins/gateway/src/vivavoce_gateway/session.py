@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import attrs
-from vivavoce import VoiceError
+from vivavoce import ConfigError, VoiceError
 from vivavoce.events import Closed, Event, ToolCallStart
+from vivavoce.redaction import redact
 from vivavoce_openai_realtime.protocol import Fault, ServerProtocol, shaping
 from vivavoce_openai_realtime.protocol import client_events as wire
 from vivavoce_openai_realtime.protocol.values import given
@@ -191,17 +192,25 @@ class ClientSession:
             if self._opening.preset:
                 self._preset(self._opening.preset)
         except (VoiceError, Fault) as failed:
-            logger.warning("the provider did not connect", extra=self._extra(error=type(failed).__name__))
-            code, message = (
-                shapes.error_of(failed) if isinstance(failed, VoiceError) else (failed.code, failed.message)
-            )
-            self._fatal(code, message, "provider_unreachable")
+            self._not_opened(failed)
             return False
         self.protocol.session_created()
         if self._opening.preset:
             await self._apply()
         self.flush()
         return True
+
+    def _not_opened(self, failed: VoiceError | Fault) -> None:
+        # Why is for who runs the gateway: the text names its settings, and never a key.
+        extra = self._extra(error=type(failed).__name__, why=redact(str(failed)))
+        logger.warning("the provider did not connect", extra=extra)
+        if isinstance(failed, Fault):
+            code, message = failed.code, failed.message
+        elif isinstance(failed, ConfigError):
+            code, message = "provider_unusable", "The provider behind this model is not set up."
+        else:
+            code, message = shapes.error_of(failed)
+        self._fatal(code, message, "provider_unreachable")
 
     def _preset(self, settings: Mapping[str, Any]) -> None:
         self._rules.settings(settings)
@@ -320,8 +329,8 @@ class ClientSession:
         self.flush()
 
     async def _append(self, event: wire.InputAudioBufferAppend) -> None:
-        seconds = self.protocol.input_format.milliseconds(len(event.audio)) / 1000
-        self.metrics.audio.labels("in").inc(seconds)
+        seconds = self.user.seconds(event.audio)
+        self.metrics.heard.inc(seconds)
         if (wait := self._audio_bucket.wait(seconds, self._last_sign)) > 0:
             await asyncio.sleep(wait)
         await self.user.append(event.audio)

@@ -61,8 +61,11 @@ class UserTurns:
     def configure(self) -> None:
         """Take over the session's settings."""
         self._listening.wire(shapes.audio_format(self._protocol.input_format))
+        if (self._settings["transcription"] or {}).get("model"):
+            self._session.backend.transcribes(self._settings["transcription"]["model"])
         ours = self._turns and not self._session.backend.takes_turns
         self._listening.turns(vad_settings(self._turns) if ours else None)
+        self._listening.within = not self._session.backend.takes_turns or self._item is not None
         self.quiet()
 
     def close(self) -> None:
@@ -71,6 +74,10 @@ class UserTurns:
         self._listening.turns(None)
 
     # Audio.
+
+    def seconds(self, audio: bytes) -> float:
+        """How long the client's audio lasts."""
+        return self._listening.milliseconds(len(audio)) / 1000
 
     async def append(self, audio: bytes) -> None:
         """The client's audio, in the session's format."""
@@ -211,6 +218,7 @@ class UserTurns:
         """The provider takes the turns: its speech events are the client's."""
         if isinstance(event, SpeechStarted):
             self._item = self._protocol.speech_started(int(event.at_ms or self._listening.now_ms))
+            self._listening.within = True
             self._session.assistant.barge_in()
         elif isinstance(event, SpeechStopped):
             item_id = self._item or self._session.new_id("item")
@@ -219,6 +227,7 @@ class UserTurns:
             self._session.assistant.turn_ended()
             self._protocol.commit(item_id)
             self._store(item_id, self._listening.turn())
+            self._listening.within = False
             self._unmatched.append((item_id, asyncio.get_running_loop().time()))
 
     def _match(self, provider_id: str) -> str | None:

@@ -87,6 +87,13 @@ class Conversation:
         before = self._audio.get(item_id, (0, format))[0]
         self._audio[item_id] = (before + size, format)
 
+    def transcribed(self, item_id: str, transcript: str) -> None:
+        """What the user said in an item's first part; nothing where the item is gone."""
+        item = self._items.get(item_id)
+        if item is not None and item.get("content"):
+            first = {**item["content"][0], "transcript": transcript}
+            self._items[item_id] = {**item, "content": [first, *item["content"][1:]]}
+
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> None:
         """Cuts an assistant's audio, and forgets its words: nobody knows which of them were heard."""
         item = self._known(item_id, "truncate")

@@ -187,6 +187,7 @@ class ServerProtocol:
         self, item_id: str, transcript: str, usage: Mapping[str, Any] | None = None
     ) -> None:
         """`usage` is in tokens or `{"type": "duration", "seconds": ...}`."""
+        self.conversation.transcribed(item_id, transcript)
         self._transcription(
             "completed",
             item_id,

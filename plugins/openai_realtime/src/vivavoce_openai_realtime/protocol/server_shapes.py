@@ -42,4 +42,9 @@ def without_audio(item: JSON) -> JSON:
     content = item.get("content")
     if not isinstance(content, list):
         return item
-    return {**item, "content": [{k: v for k, v in part.items() if k != "audio"} for part in content]}
+    # Only a message's parts were looked at: what else an item holds may be anything.
+    parts = [
+        {k: v for k, v in part.items() if k != "audio"} if isinstance(part, dict) else part
+        for part in content
+    ]
+    return {**item, "content": parts}

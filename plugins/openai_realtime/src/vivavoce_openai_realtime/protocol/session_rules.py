@@ -126,6 +126,15 @@ def _by_type(**kinds: Rule) -> Rule:
     return check
 
 
+def _metadata(value: Any, path: str) -> None:
+    OBJECT(value, path)
+    if len(value) > 16:
+        raise invalid(path, "at most 16 pairs")
+    for name, text in value.items():
+        if len(name) > 64 or not isinstance(text, str) or len(text) > 512:
+            raise invalid(f"{path}.{name[:64]}", "a key of at most 64 characters and a string of at most 512")
+
+
 def _anything(value: Any, path: str) -> None:
     """What the service keeps and does not look into."""
 
@@ -230,7 +239,7 @@ RESPONSE = _mapping(
         **SHARED,
         "conversation": _one_of("auto", "none"),
         "input": _items(OBJECT),
-        "metadata": _nullable(OBJECT),
+        "metadata": _nullable(_metadata),
         "audio": _mapping({"output": OUTPUT}),
     }
 )
