@@ -13,7 +13,7 @@ import vivavoce
 from vivavoce import ConfigError, Item, ProviderError, Tool, Voice
 from vivavoce.events import Turn
 from vivavoce.testing import ScriptedProvider, Step, no_leaks
-from vivavoce_local_provider import provider
+from vivavoce_local_provider import _talk
 from vivavoce_local_provider.conversation import Conversation, ToolCallRequest
 from vivavoce_local_provider.vad import FRAME_BYTES
 
@@ -25,7 +25,7 @@ TURN = SPEECH + SILENCE
 @pytest.fixture(autouse=True)
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Speech is what is not silent."""
-    monkeypatch.setattr(provider, "load_detector", lambda: lambda frame: float(any(frame)))
+    monkeypatch.setattr(_talk, "load_detector", lambda: lambda frame: float(any(frame)))
 
 
 class Parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vivavoce import ConfigError
+from vivavoce import ConfigError, vad
 from vivavoce_local_provider.vad import (
     FRAME_BYTES,
     FRAME_MS,
@@ -115,6 +115,19 @@ def test_settings_are_checked(bad: dict[str, float]) -> None:
     """A value out of range is an error that names the option and the range."""
     with pytest.raises(ConfigError, match="give a number from"):
         VadSettings(**bad)  # type: ignore[arg-type]
+
+
+def test_a_model_goes_from_listener_to_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next listener takes the model of one that has left, which remembers nothing; a detector of the app's is left alone."""
+    monkeypatch.setattr(vad, "_idle", [])
+    model = load_detector()
+    noise = bytes(range(256)) * (FRAME_BYTES // 256)
+    first = [model(noise) for _ in range(3)]
+    for detector in (model, probability):
+        VoiceActivity(detector).release()
+    assert vad._idle == [model]
+    again = load_detector()
+    assert (again, [again(noise) for _ in range(3)]) == (model, first)
 
 
 def test_the_model_hears_no_speech_in_silence() -> None:

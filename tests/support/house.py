@@ -26,7 +26,7 @@ LAYERS: dict[str, list[str]] = {
         "tools",
         "inputs",
         "failures",
-        *["_silero", "vad"],
+        *["vad"],
     ],
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [

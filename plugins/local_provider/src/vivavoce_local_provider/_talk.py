@@ -18,12 +18,12 @@ from vivavoce_local_provider.config import TurnSettings
 from vivavoce_local_provider.conversation import Responder
 from vivavoce_local_provider.dialogue import Dialogue
 from vivavoce_local_provider.vad import (
-    Detector,
     Found,
     SpeechAudio,
     SpeechBegan,
     SpeechEnded,
     VoiceActivity,
+    load_detector,
 )
 
 __all__ = ["Talk"]
@@ -36,16 +36,14 @@ INPUT_RATE = 16_000
 class Talk:
     """Owns the tasks of one session. `close` ends them all."""
 
-    def __init__(
-        self, context: Context, ears: Voice, mouth: Voice, responder: Responder, detector: Detector
-    ) -> None:
+    def __init__(self, context: Context, ears: Voice, mouth: Voice, responder: Responder) -> None:
         self._context = context
         self._ears = ears
         self._mouth = mouth
         self._responder = responder
         self._dialogue = Dialogue(context.session.history)
         self._settings: TurnSettings = context.config.turn_settings
-        self._activity = VoiceActivity(detector, self._settings)
+        self._activity = VoiceActivity(load_detector(), self._settings)
         self._hearing: Hearing | None = None
         self._listening: dict[Hearing, asyncio.Task[str]] = {}
         self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}

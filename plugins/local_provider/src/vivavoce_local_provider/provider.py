@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,7 +26,6 @@ from vivavoce.events import SessionCreated, SessionUpdated
 from vivavoce_local_provider._talk import INPUT_RATE, Talk
 from vivavoce_local_provider.config import LocalConfig
 from vivavoce_local_provider.conversation import find_responder
-from vivavoce_local_provider.vad import Detector, load_detector
 
 __all__ = ["LocalProvider"]
 
@@ -80,18 +78,14 @@ class LocalProvider:
         ears, mouth = self._voices(context)
         responder = find_responder(context.config.responder, context.config)
         # Asking what they can do loads their engines: the first turn does not wait for it.
-        detector, *loaded = await asyncio.gather(
-            _detector(), ears.get_listener(), mouth.get_speakers(), return_exceptions=True
-        )
+        loaded = await asyncio.gather(ears.get_listener(), mouth.get_speakers(), return_exceptions=True)
         for failed in loaded:
             if isinstance(failed, BaseException):
                 raise failed
-        if isinstance(detector, BaseException):
-            raise detector
         session = context.session
         session.id = f"local_{secrets.token_hex(8)}"
         session.output_format = mouth.output_format
-        self._talk = Talk(context, ears, mouth, responder, detector)
+        self._talk = Talk(context, ears, mouth, responder)
         context.emit(SessionCreated(session.id, config=_shown(context)))
 
     @hookimpl
@@ -186,10 +180,3 @@ async def _chunks(stream: AudioStream, provider: str) -> AsyncIterator[bytes]:
         yield audio
     if stream.end_reason == "lost":
         raise ProviderError(f"{provider} failed while speaking", code="speak_failed", provider=provider)
-
-
-async def _detector() -> Detector:
-    """The model that hears speech. The first one imports numpy and reads the weights (0.1 s): not in the loop."""
-    if hasattr(sys.modules.get("vivavoce._silero"), "Silero"):
-        return load_detector()
-    return await asyncio.to_thread(load_detector)

@@ -12,6 +12,7 @@ from vivavoce.vad import (
     SpeechEnded,
     VadSettings,
     VoiceActivity,
+    give_back,
     load_detector,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "SpeechEnded",
     "VadSettings",
     "VoiceActivity",
+    "give_back",
     "load_detector",
 ]
