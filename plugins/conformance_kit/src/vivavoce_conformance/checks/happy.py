@@ -132,8 +132,9 @@ async def tells_replies_apart(bench: Bench) -> None:
     emitted = bench.sessions[-1]
     begun = {event.id for event in emitted if isinstance(event, ResponseCreated)}
     for event in emitted:
-        if isinstance(event, Speaking):
-            expect(event.response_id in begun, f"audio of reply {event.response_id!r}, which never began")
+        if isinstance(event, Speaking) or (isinstance(event, Writing) and event.role == "assistant"):
+            what = "audio" if isinstance(event, Speaking) else "text"
+            expect(event.response_id in begun, f"{what} of reply {event.response_id!r}, which never began")
 
 
 @happy("VV-CON-057", needs="realtime turns")
@@ -164,7 +165,7 @@ async def streams(bench: Bench) -> None:
     """Audio is handed on as it arrives, not when the reply is complete."""
     async with bench.session(Plan(replies=[Reply(audio_ms=100, hold_first=True)])) as voice:
         response = await bench.ask(voice)
-        await bench.settle(lambda: bench.of(Speaking), "no audio came while the reply was still running", 3)
+        await bench.settle(lambda: bench.of(Speaking), "no audio came while the reply was still running")
         await bench.peer.act("release")
         await within(response.done(), "done()")
 
@@ -222,5 +223,5 @@ async def hands_on_raw_messages(bench: Bench) -> None:
         await bench.replies(voice)
         known = len(raw)
         await bench.peer.act("unknown")
-        await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told", 2)
+        await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told")
     expect(known, "no message of a whole reply was told")

@@ -34,6 +34,7 @@ __all__ = [
     "goes_on_after_interruption",
     "interrupts_nothing",
     "keeps_exceptions_private",
+    "keeps_results",
     "offers_tools",
     "speaks_the_protocol",
     "tells_speech",
@@ -282,3 +283,26 @@ async def keeps_exceptions_private(bench: Bench) -> None:
         results = await _called(bench, voice, 1)
         await bench.settle(lambda: bench.of(ToolCallResult), "no tool-call-result came")
     expect("hunter2" not in str(results), "the exception's text reached the service")
+
+
+@tools("VV-CON-146", needs="realtime turns tools interrupt", peer=True)
+async def keeps_results(bench: Bench) -> None:
+    """A tool that is still running when the user interrupts gives its result all the same: the service waits for it."""
+    began, ends = asyncio.Event(), asyncio.Event()
+
+    async def execute() -> str:
+        began.set()
+        await ends.wait()
+        return "late"
+
+    slow = Tool("slow", "Takes its time.", {"type": "object", "properties": {}}, execute)
+    plan = Plan(replies=[Reply(audio_ms=300, calls=[("slow", "{}", "call_1")]), Reply()])
+    async with bench.session(plan, tools=[slow]) as voice:
+        await bench.ask(voice)
+        await within(began.wait(), "the call of the tool")
+        await within(voice.interrupt(played_ms=100), "interrupt()")
+        ends.set()
+        results = (await bench.peer.until("tool_result", 1, "the result did not reach the service")).of(
+            "tool_result"
+        )
+    expect([one["call_id"] for one in results] == ["call_1"], f"the results are {results}")

@@ -30,7 +30,8 @@ class Plan(msgspec.Struct, omit_defaults=True):
     """How connections are met, and with what replies. Each entry of `accept` is for one connection, then `normal`:
 
     `normal`, `silent` (never answers the upgrade), `mute` (upgraded, then silent), `http:STATUS`, `drop` (reset at once),
-    `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured).
+    `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured), `configured:mute`
+    (never acknowledges the configuration).
 
     `lag`: seconds before each acknowledgement. `slow`: one byte at a time. `fragments`: a WebSocket message in three
     frames. `deaf`: never reads after the configuration.

@@ -114,13 +114,15 @@ class Service:
             frame = await talk.connection.receive()
             self._note(">", frame)
             asked, answers = talk.dialect.receive(frame)
-            if how == "configured:drop" and any(one.kind == "configure" for one in asked):
-                await talk.connection.fault("drop", 0)
-                return
+            if how.startswith("configured:") and any(one.kind == "configure" for one in asked):
+                if how == "configured:drop":
+                    await talk.connection.fault("drop", 0)
+                    return
+                answers = ()
             if answers and plan.lag:
                 await asyncio.sleep(plan.lag)
             # The acknowledgement is counted before it is sent: a client that has it must find it counted.
-            self.seen.acknowledged += sum(one.kind == "configure" for one in asked)
+            self.seen.acknowledged += sum(one.kind == "configure" for one in asked if answers)
             await self.send(talk, answers)
             for one in asked:
                 self._take(talk, one)

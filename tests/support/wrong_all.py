@@ -1,0 +1,49 @@
+"""The whole corpus of wrong providers: `module:Class` and the check that is there for it."""
+
+from __future__ import annotations
+
+import wrong_alone_states
+import wrong_alone_talk
+import wrong_base
+import wrong_lines
+import wrong_states
+import wrong_talk
+
+__all__ = ["ALONE", "CORES_OWN", "CORPUS", "HARMLESS"]
+
+_MODULES = {m.__name__ for m in (wrong_states, wrong_talk, wrong_alone_states, wrong_alone_talk, wrong_lines)}
+_PROVIDERS = {
+    f"{provider.__module__}:{provider.__name__}": check
+    for provider, check in wrong_base.WRONG.items()
+    if provider.__module__ in _MODULES
+}
+_IMPORTS = {
+    "wrong_imports.opens_a_socket:Provider": "VV-CON-001",
+    "wrong_imports.writes_a_file:Provider": "VV-CON-001",
+    "wrong_imports.starts_a_process:Provider": "VV-CON-001",
+    "wrong_imports.starts_a_thread:Provider": "VV-CON-002",
+    "wrong_imports.imports_numpy:Provider": "VV-CON-003",
+    "wrong_imports.imports_websockets:Provider": "VV-CON-003",
+    "wrong_imports.burns_time:Provider": "VV-CON-004",
+    "wrong_imports.prints:Provider": "VV-CON-005",
+    "wrong_imports.adds_a_log_handler:Provider": "VV-CON-005",
+    "wrong_imports.changes_the_environment:Provider": "VV-CON-005",
+}
+CORPUS = {**_PROVIDERS, **_IMPORTS}
+"""Every wrong provider, and the check that must catch it."""
+_ALONE_IMPORTS = {"opens_a_socket", "starts_a_thread", "imports_websockets", "burns_time", "prints"}
+ALONE = {
+    *(f"{p.__module__}:{p.__name__}" for p in wrong_base.ALONE if p.__module__ in _MODULES),
+    *(f"wrong_imports.{name}:Provider" for name in _ALONE_IMPORTS),
+}
+"""Those that no other check catches."""
+CORES_OWN = {
+    "VV-CON-022": "`strict` is read by the core before any hook is called",
+    "VV-CON-072": "the core knows the state, and calls no hook without a session",
+    "VV-CON-073": "the core counts the bytes before the provider gets them",
+    "VV-CON-133": "the core calls `interrupt` only when there is something to stop or to cut",
+    "VV-CON-134": "the core asks for a reply only when it was told the end of the one before",
+}
+"""Checks of what the core alone does, and why no provider can fail them alone: they guard the core and its wrappers."""
+HARMLESS = ["Slow", "Chatty", "Finer"]
+"""Classes of `harmless`, which no check may call wrong."""
