@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import wrong_alone_states
 import wrong_alone_talk
+import wrong_attached
 import wrong_base
 import wrong_lines
 import wrong_states
 import wrong_talk
 
-__all__ = ["ALONE", "CORES_OWN", "CORPUS", "HARMLESS"]
+__all__ = ["ALONE", "CORPUS", "HARMLESS"]
 
-_MODULES = {m.__name__ for m in (wrong_states, wrong_talk, wrong_alone_states, wrong_alone_talk, wrong_lines)}
+_MODULES = {
+    module.__name__
+    for module in (
+        wrong_states,
+        wrong_talk,
+        wrong_alone_states,
+        wrong_alone_talk,
+        wrong_attached,
+        wrong_lines,
+    )
+}
 _PROVIDERS = {
     f"{provider.__module__}:{provider.__name__}": check
     for provider, check in wrong_base.WRONG.items()
@@ -37,13 +48,5 @@ ALONE = {
     *(f"wrong_imports.{name}:Provider" for name in _ALONE_IMPORTS),
 }
 """Those that no other check catches."""
-CORES_OWN = {
-    "VV-CON-022": "`strict` is read by the core before any hook is called",
-    "VV-CON-072": "the core knows the state, and calls no hook without a session",
-    "VV-CON-073": "the core counts the bytes before the provider gets them",
-    "VV-CON-133": "the core calls `interrupt` only when there is something to stop or to cut",
-    "VV-CON-134": "the core asks for a reply only when it was told the end of the one before",
-}
-"""Checks of what the core alone does, and why no provider can fail them alone: they guard the core and its wrappers."""
 HARMLESS = ["Slow", "Chatty", "Finer"]
 """Classes of `harmless`, which no check may call wrong."""

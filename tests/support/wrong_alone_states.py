@@ -231,20 +231,28 @@ class LeavesFileOfCutReplies(Realtime):
 
 @wrong("VV-CON-105", alone=True)
 class KeepsItsFirstConnection(Realtime):
-    """Keeps the connection alive for the next session, once in a loop."""
+    """Keeps a connection for the next session, which ends it."""
 
-    loops: set[Any] = set()  # noqa: RUF012
+    kept: dict[Any, Any] = {}  # noqa: RUF012
+    opened = False
+
+    @hookimpl
+    async def connect(self, context: Any) -> None:
+        self.opened = False
+        await super().connect(context)
+        self.opened = True
 
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
         loop, link = asyncio.get_running_loop(), self._link
-        if link is None or link.lost or link.transport is None or loop in self.loops:
-            await super().close(context, reason)
+        if loop not in self.kept and self.opened and link is not None and not link.lost:
+            self.kept[loop], self._link = link.transport, None
+            link.end()
             return
-        self.loops.add(loop)
-        self._link = None
-        link.end()
-        self.kept = link.transport
+        kept, self.kept[loop] = self.kept.get(loop), None
+        if kept is not None:
+            await kept.close()
+        await super().close(context, reason)
 
 
 @wrong("VV-CON-080")

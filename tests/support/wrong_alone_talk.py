@@ -131,7 +131,7 @@ class UpdatesInstructionsWithoutWaiting(Realtime):
 class _Deaf(Realtime):
     """Misses some of the ways in which a connection ends."""
 
-    asked = sent = False
+    opened = asked = sent = False
 
     def misses(self, cause: Any) -> bool:
         return False
@@ -140,7 +140,9 @@ class _Deaf(Realtime):
     async def connect(self, context: Any) -> None:
         lost = context.lost
         context.lost = lambda cause=None: None if self.misses(cause) else lost(cause)
+        self.opened = False
         await super().connect(context)
+        self.opened = True
 
     def was_reset(self, cause: Any) -> bool:
         return "reset" in str(cause)
@@ -179,7 +181,7 @@ class MissesResetsOfIdleSessions(_Deaf):
         await super().update_config(context, changes)
 
     def misses(self, cause: Any) -> bool:
-        return not (self.asked or self.sent or self.updated) and self.was_reset(cause)
+        return self.opened and not (self.asked or self.sent or self.updated) and self.was_reset(cause)
 
 
 @wrong("VV-CON-086", alone=True)

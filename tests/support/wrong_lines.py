@@ -44,8 +44,9 @@ class Lines(Base):
 
     async def is_half_open(self) -> bool:
         """Whether the peer still reads after its last word: a reset comes back if not."""
-        self._writer.write(b" ")
-        await asyncio.sleep(0.2)
+        for _ in range(2):  # the first one brings the reset, the second one meets it
+            self._writer.write(b" ")
+            await asyncio.sleep(0.1)
         return not self._writer.transport.is_closing()
 
 

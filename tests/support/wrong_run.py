@@ -34,25 +34,38 @@ def every(target: Target) -> list[str]:
     return [check.id for check in checks if check.id not in SLOW]
 
 
+def ports(dialect: str, peers: dict[str, tuple[subprocess.Popen[bytes], int, int]]) -> tuple[int, int]:
+    """Where the peer of a dialect listens; it is started when it is first needed."""
+    if dialect not in peers:
+        command = [
+            sys.executable,
+            "-c",
+            "from vivavoce_conformance.peer.process import main; main()",
+            dialect,
+        ]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        port, control = map(int, process.stdout.readline().split())
+        peers[dialect] = process, port, control
+    return peers[dialect][1:]
+
+
 def main() -> None:
     """Print a line of JSON for each pair: what was seen, or null."""
     warnings.simplefilter("ignore")
-    dialect = "vivavoce_conformance.peer.realtime:RealtimeDialect"
-    command = [sys.executable, "-c", "from vivavoce_conformance.peer.process import main; main()", dialect]
-    peer_process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert peer_process.stdout is not None
-    port, control = map(int, peer_process.stdout.readline().split())
+    peers: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
     for pair in sys.argv[1:]:
         spec, _, check = pair.partition("=")
         target = as_target(spec)
         ids = [check] if check else every(target)
         for id in ids:
-            peer = PeerClient(port, control) if target.profile.has_peer else None
+            peer = PeerClient(*ports(target.profile.dialect, peers)) if target.profile.dialect else None
             began = time.monotonic()
             seen, _ = asyncio.run(run_check(CHECKS[id], target, peer))
             took = round(time.monotonic() - began, 2)
             print(json.dumps([spec, id, seen, CHECKS[id].level, took]), flush=True)
-    peer_process.kill()
+    for process, *_ in peers.values():
+        process.kill()
     os._exit(0)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vivavoce import ReconnectPolicy, Voice
 from vivavoce.errors import VoiceError
-from vivavoce.events import Reconnected
+from vivavoce.events import Reconnected, Reconnecting
 from vivavoce.provider import Session
 from vivavoce.testing import RecordingContext, ramp
 
@@ -212,12 +212,17 @@ async def gives_up_when_it_is_final(bench: Bench) -> None:
 
 @reconnect("VV-CON-154", needs="realtime", peer=True)
 async def does_not_storm(bench: Bench) -> None:
-    """A service that drops every new connection is not stormed: the attempts are few, and they end."""
-    async with _lasting(bench, Plan(accept=["normal"] + ["drop"] * 200)) as voice:
+    """A service that drops every new connection is not stormed: one connection an attempt, attempts with pauses, and an end."""
+    async with _lasting(bench, Plan(accept=["normal"] + ["drop"] * 400)) as voice:
         await bench.peer.act("drop")
-        await asyncio.sleep(1.0)
-        seen = await bench.peer.seen()
-        expect(seen.connections < 30, f"{seen.connections} connections in one second")
+        await bench.settle(lambda: len(bench.of(Reconnecting)) >= 4, "it was not tried again")
+        attempts = bench.of(Reconnecting)
+        again = (await bench.peer.seen()).connections - 1
+        most = len(bench.of(Reconnecting))
+        expect(again <= most, f"{again} connections in {most} attempts")
+        expect(
+            all(attempt.delay_ms for attempt in attempts[1:]), f"no pause between attempts: {attempts[:4]}"
+        )
         await within(voice.close(), "close() while reconnecting", 12)
 
 
