@@ -1,8 +1,8 @@
 """Whether the kit and the core are still what they were: a plugin may not change what judges it.
 
 Everything of the core, the kit, asyncio and what time is read from is noted before the plugin is imported, and compared after
-each check. What is changed for a moment only is noted as it happens: code by Python's own audit events, names of modules
-by the modules. A plugin that is set on it can still deceive what runs in its own process: see docs/how-to/conformance.md.
+each check. What is changed for a moment only is met as it happens: new code is refused by Python's own audit events, new
+meanings of a module's names are noted by the module. A plugin that is set on it can still deceive what runs in its own process: see docs/how-to/conformance.md.
 """
 
 from __future__ import annotations
@@ -113,13 +113,14 @@ _noted: list[str] = []
 
 
 def watch() -> list[str]:
-    """Begin to note changes of code and of modules, for good; returns the list that grows."""
+    """Begin to refuse new code and to note what modules are given, for good; returns the list that grows."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "object.__setattr__" and arguments[1] in _CODE:
             module = getattr(arguments[0], "__module__", None) or ""
             if module.split(".")[0] in (*_ROOTS, "asyncio"):
                 _noted.append(f"{module}.{getattr(arguments[0], '__qualname__', '')}")
+                raise PermissionError("what judges a provider may not be changed by it")
 
     sys.addaudithook(hook)
     for name, module in tuple(sys.modules.items()):
