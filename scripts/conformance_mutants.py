@@ -83,7 +83,8 @@ def read_survivors() -> dict[str, dict[str, str]]:
 def write_mutant(directory: Path, subject: Subject, number: int, source: str) -> str:
     """Write one changed source as a module; returns its `module:Class`."""
     module = f"mutant_{subject.name.replace('-', '_')}_{number}"
-    (directory / f"{module}.py").write_text(source)
+    reached = f"\n{subject.provider}.conformance_profile = {subject.profile or None!r}\n"
+    (directory / f"{module}.py").write_text(source + reached)
     return f"{module}:{subject.provider}"
 
 

@@ -48,5 +48,14 @@ ALONE = {
     *(f"wrong_imports.{name}:Provider" for name in _ALONE_IMPORTS),
 }
 """Those that no other check catches."""
-HARMLESS = ["Slow", "Chatty", "Finer"]
+HARMLESS = [
+    "Slow",
+    "Chatty",
+    "Finer",
+    "Swapped",
+    "EndsAudioItself",
+    "WholeTexts",
+    "AnswersWithoutId",
+    "OwnReader",
+]
 """Classes of `harmless`, which no check may call wrong."""

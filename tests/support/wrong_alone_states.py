@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 from vivavoce import events, hookimpl
-from vivavoce.errors import AuthenticationError, ConnectError, ProtocolError
+from vivavoce.errors import AuthenticationError, ConfigError, ConnectError, ProtocolError
 from vivavoce_openai_realtime.provider import OpenAIRealtimeProvider
 from wrong_base import Quiet, Realtime, wrong
 
@@ -285,3 +285,12 @@ class AsksAgainForAuthentication(Realtime):
                 await super().connect(context)
             except AuthenticationError:
                 raise ConnectError("twice refused", retryable=True) from None
+
+
+@wrong("VV-CON-163", alone=True)
+class ReadsNoVariable(Realtime):
+    @hookimpl
+    async def connect(self, context: Any) -> None:
+        if not context.config.api_key:
+            raise ConfigError("give api_key=, or set OPENAI_API_KEY", option="api_key")
+        await super().connect(context)

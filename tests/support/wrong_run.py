@@ -50,18 +50,34 @@ def ports(dialect: str, peers: dict[str, tuple[subprocess.Popen[bytes], int, int
     return peers[dialect][1:]
 
 
+def run_one(check: str, target: Target, peer: PeerClient | None) -> str | None:
+    """What one check saw; also when it never ends, or when the provider ends the loop."""
+
+    async def limited() -> tuple[str | None, list[str]]:
+        async with asyncio.timeout(60):
+            return await run_check(CHECKS[check], target, peer)
+
+    try:
+        return asyncio.run(limited())[0]
+    except BaseException as raised:
+        return f"{type(raised).__name__}: {raised}"
+
+
 def main() -> None:
     """Print a line of JSON for each pair: what was seen, or null."""
     warnings.simplefilter("ignore")
     peers: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
     for pair in sys.argv[1:]:
         spec, _, check = pair.partition("=")
-        target = as_target(spec)
-        ids = [check] if check else every(target)
-        for id in ids:
+        try:
+            target = as_target(spec)
+        except Exception as bad:
+            print(json.dumps([spec, check, f"it cannot be loaded: {bad}", "MUST", 0]), flush=True)
+            continue
+        for id in [check] if check else every(target):
             peer = PeerClient(*ports(target.profile.dialect, peers)) if target.profile.dialect else None
             began = time.monotonic()
-            seen, _ = asyncio.run(run_check(CHECKS[id], target, peer))
+            seen = run_one(id, target, peer)
             took = round(time.monotonic() - began, 2)
             print(json.dumps([spec, id, seen, CHECKS[id].level, took]), flush=True)
     for process, *_ in peers.values():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from vivavoce import ReconnectPolicy, Voice
-from vivavoce.errors import VoiceError
+from vivavoce.errors import ConfigError, VoiceError
 from vivavoce.events import Reconnected, Reconnecting
 from vivavoce.provider import Session
 from vivavoce.testing import RecordingContext, ramp
@@ -27,6 +28,7 @@ __all__ = [
     "keeps_its_key",
     "keeps_its_key_out_of_urls",
     "needs_a_session",
+    "reads_its_variable",
     "refuses_odd_audio",
     "refuses_unknown_options",
     "replays",
@@ -310,3 +312,27 @@ async def sends_its_key(bench: Bench) -> None:
     async with bench.session():
         seen = await bench.peer.seen()
     expect(any(bench.secret in request for request in seen.requests), "it was not in the request")
+
+
+@secrets("VV-CON-163", needs="realtime", peer=True)
+async def reads_its_variable(bench: Bench) -> None:
+    """Without a credential in the config the one in its environment variable is taken."""
+    key = bench.target.profile.credential or ""
+    variable = dict(getattr(bench.target.provider, "credentials", None) or {}).get(key)
+    if variable is None:
+        return
+    before = os.environ.get(variable)
+    os.environ[variable] = bench.secret
+    try:
+        async with bench.session(**{key: None}):
+            seen = await bench.peer.seen()
+    except ConfigError as error:
+        raise Unmet(f"{variable} was set, but: {error}") from None
+    finally:
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+    got = [*seen.requests, *map(str, seen.of("configure"))]
+    expect(
+        not seen.requests or any(bench.secret in text for text in got), f"the key in {variable} was not sent"
+    )
