@@ -106,16 +106,17 @@ class Peers:
 class Judged:
     """One provider in a process of its own. Raises `NotLoaded` on entry when it cannot be imported."""
 
-    def __init__(self, spec: str, profile: str, peers: Peers) -> None:
+    def __init__(self, spec: str, profile: str, peers: Peers, dialect: str = "") -> None:
         self.told: dict[str, Any] = {}
         """What it declares: name, capabilities, dialect."""
         self._spec, self._profile, self._peers = spec, profile, peers
         self._child: _Child | None = None
+        self._dialect = dialect
 
     async def __aenter__(self) -> Self:
-        # The first one only tells which dialect it needs, so that its peer can be there.
-        await self._start("")
-        if self.told["dialect"]:
+        # Without a dialect the first one only tells which it needs, so that its peer can be there.
+        await self._start(await self._peers.ports(self._dialect) if self._dialect else "")
+        if self.told["dialect"] and not self._dialect:
             await self._end()
             await self._start(await self._peers.ports(self.told["dialect"]))
         return self

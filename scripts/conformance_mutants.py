@@ -30,6 +30,7 @@ from changes import Change, changes
 from conformance_children import Judged, NotLoaded, Peers
 from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.new import scaffold
+from vivavoce_conformance.profile import load_object
 from vivavoce_conformance.registry import applicable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,8 @@ SURVIVORS, NOTICED = KIT_TESTS / "survivors.toml", KIT_TESTS / "noticed.json"
 AT_A_TIME = 4
 LOADING = "loading"
 """Noticed before any check: the provider cannot be loaded."""
+# Tried first: whole conversations, which most changes spoil.
+_BROAD = [f"VV-CON-{number:03}" for number in (175, 141, 131, 150, 63, 12, 101, 20, 21, 152)]
 # Tried after the others: they take a second and more, and look at what a change of a hook seldom reaches.
 _LAST = [f"VV-CON-{number:03}" for number in (33, 34, 92, 91, 154, 1, 2, 3, 4, 5)]
 
@@ -99,6 +102,7 @@ class Trial:
         self._known = read_noticed().get(subject.name, {})
         self._popular: collections.Counter[str] = collections.Counter(self._known.values())
         self._number = 0
+        self._dialect: str = (load_object(subject.profile).dialect or "") if subject.profile else ""
 
     async def run(self, mutants: Sequence[Change]) -> None:
         """Try them all, some at a time."""
@@ -128,7 +132,7 @@ class Trial:
         self._number += 1
         spec = write_mutant(self._directory, self.subject, self._number, change.source)
         try:
-            async with Judged(spec, self.subject.profile, peers) as judged:
+            async with Judged(spec, self.subject.profile, peers, self._dialect) as judged:
                 for check in self._order(change, judged):
                     if await judged.run(check) is not None:
                         return check
@@ -140,13 +144,16 @@ class Trial:
         """The checks that hold for it, with the likely ones first."""
         hold = [c.id for c in applicable(judged.told["capabilities"], has_peer=bool(judged.told["dialect"]))]
         known = self._known.get(change.id)
-        return sorted(hold, key=lambda id: (id != known, id in _LAST, -self._popular[id], id))
+        return sorted(
+            hold, key=lambda id: (id != known, id in _LAST, -self._popular[id], id not in _BROAD, id)
+        )
 
 
 async def try_subject(subject: Subject, directory: Path, most: int, write: bool) -> int:
     """Try one subject and print what is found; returns the number of what is wrong."""
     unchanged = Trial(subject, directory)
-    base = await unchanged._try(Change("unchanged", 0, subject.source), Peers())
+    async with Peers() as peers:
+        base = await unchanged._try(Change("unchanged", 0, subject.source), peers)
     if base is not None:
         print(f"{subject.name}: {base} fails without any change; make it pass first", file=sys.stderr)
         return 1

@@ -358,7 +358,7 @@ class BlocksTheLoop(Realtime):
 class ClosesSlowly(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
-        await asyncio.sleep(2.3)
+        await asyncio.sleep(4)
         await super().close(context, reason)
 
 
@@ -378,5 +378,5 @@ class KeepsItsConnection(Realtime):
 class ConnectsSlowly(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        await asyncio.sleep(2.2)
+        await asyncio.sleep(4)
         await super().connect(context)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Self
 
 from vivavoce.events import Speaking
 from vivavoce.testing import ramp
 
-from vivavoce_conformance.bench import Bench, within
+from vivavoce_conformance.bench import CONNECT_MS, Bench, within
 from vivavoce_conformance.checks.faults import goes_on
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
@@ -109,61 +110,65 @@ async def never_blocks(bench: Bench) -> None:
     expect(worst < 0.3, f"the loop stood still for {worst:.2f} s")
 
 
-class _Ticking(threading.Thread):
-    """Counts time as this process has it: on a busy machine it stands still together with the loop."""
+_TICK = 0.005
+
+
+class _Ticking:
+    """Counts seconds as this process has them: on a busy machine they stand still together with the loop."""
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
         self.seconds = 0.0
-        self.over = False
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def run(self) -> None:
-        while not self.over:
+    def _run(self) -> None:
+        while not self._over:
             time.sleep(_TICK)
             self.seconds += _TICK
 
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-_TICK = 0.005
+    def __exit__(self, *raised: object) -> None:
+        self._over = True
+        self._thread.join()
 
 
 async def _longest_hold(bench: Bench) -> float:
     holds = [0.0]
-    ticking = _Ticking()
-    ticking.start()
 
-    async def beat() -> None:
+    async def beat(ticking: _Ticking) -> None:
         while True:
             ticks, worked = ticking.seconds, time.thread_time()
             await asyncio.sleep(_TICK)
             # Other threads ran while the loop did not, or the loop's own thread worked all the while.
             holds.append(max(ticking.seconds - ticks, time.thread_time() - worked))
 
-    beating = asyncio.ensure_future(beat())
-    try:
-        async with bench.session() as voice:
-            if "turns" in bench.capabilities:
-                await bench.replies(voice)
-            for _ in range(20):
-                await voice.send(ramp(20, voice.input_format))
-    finally:
-        beating.cancel()
-        ticking.over = True
-        ticking.join()
+    with _Ticking() as ticking:
+        beating = asyncio.ensure_future(beat(ticking))
+        try:
+            async with bench.session() as voice:
+                if "turns" in bench.capabilities:
+                    await bench.replies(voice)
+                for _ in range(20):
+                    await voice.send(ramp(20, voice.input_format))
+        finally:
+            beating.cancel()
     return max(holds)
 
 
 @limits("VV-CON-104", needs="realtime")
 async def closes_quickly(bench: Bench) -> None:
     """`close()` of a healthy session takes less than two seconds."""
-    for last in (False, True):  # a busy machine is no reason for an alarm: twice is
+    took: list[float] = []
+    while len(took) < 2 and (not took or took[-1] >= 2):  # a busy machine is no reason for an alarm: twice is
         voice = bench.voice()
         await voice.connect(timeout=8_000)
-        began = asyncio.get_running_loop().time()
-        await within(voice.close(), "close()", 12)
-        took = asyncio.get_running_loop().time() - began
-        expect(took < 2 or not last, f"it took {took:.1f} s")
-        if took < 2:
-            break
+        with _Ticking() as ticking:
+            await within(voice.close(), "close()", 12)
+        took.append(ticking.seconds)
+    expect(min(took) < 2, f"it took {min(took):.1f} s")
 
 
 @limits("VV-CON-105", needs="realtime", peer=True)
@@ -186,10 +191,11 @@ async def send_hands_over(bench: Bench) -> None:
 @limits("VV-CON-107", needs="realtime", level="SHOULD")
 async def connects_quickly(bench: Bench) -> None:
     """Opening a session with a service on this machine takes less than two seconds."""
-    for last in (False, True):  # as above
-        began = asyncio.get_running_loop().time()
-        async with bench.session():
-            took = asyncio.get_running_loop().time() - began
-        expect(took < 2 or not last, f"it took {took:.1f} s")
-        if took < 2:
-            break
+    took: list[float] = []
+    while len(took) < 2 and (not took or took[-1] >= 2):  # as above
+        with _Ticking() as ticking:
+            voice = bench.voice()
+            await voice.connect(timeout=CONNECT_MS)
+        took.append(ticking.seconds)
+        await within(voice.close(), "close()", 12)
+    expect(min(took) < 2, f"it took {min(took):.1f} s")
