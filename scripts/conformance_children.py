@@ -4,7 +4,8 @@
         async with Judged("module:Class", "module:PROFILE", peers) as judged:
             seen = await judged.run("VV-CON-030")     # what was seen instead, or None
 
-The judge of the kit starts both anew for each provider, which costs a second; here it is a third.
+The judge of the kit starts both anew for each provider, which costs a second; here it is a third. `Shared` costs nothing more:
+one process runs checks on one provider after the other, which is good enough for providers that differ in one line.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import secrets
 import sys
 from typing import Any, Self
 
-__all__ = ["Judged", "NotLoaded", "Peers"]
+__all__ = ["Judged", "NotLoaded", "Peers", "Shared", "serve"]
 
-_LOAD_SECONDS = 20.0
-_CHECK_SECONDS = 60.0
+_LOAD_SECONDS = 90.0
+_CHECK_SECONDS = 120.0
 _LIMIT = 16 * 1024 * 1024
 
 
@@ -39,12 +40,12 @@ class _Child:
         self._process = process
 
     @classmethod
-    async def start(cls, module: str, *arguments: str, **more: str) -> Self:
+    async def start(cls, module: str, *arguments: str, function: str = "main", **more: str) -> Self:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | more
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            f"from {module} import main; main()",
+            f"from {module} import {function}; {function}()",
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -106,17 +107,16 @@ class Peers:
 class Judged:
     """One provider in a process of its own. Raises `NotLoaded` on entry when it cannot be imported."""
 
-    def __init__(self, spec: str, profile: str, peers: Peers, dialect: str = "") -> None:
+    def __init__(self, spec: str, profile: str, peers: Peers) -> None:
         self.told: dict[str, Any] = {}
         """What it declares: name, capabilities, dialect."""
         self._spec, self._profile, self._peers = spec, profile, peers
         self._child: _Child | None = None
-        self._dialect = dialect
 
     async def __aenter__(self) -> Self:
-        # Without a dialect the first one only tells which it needs, so that its peer can be there.
-        await self._start(await self._peers.ports(self._dialect) if self._dialect else "")
-        if self.told["dialect"] and not self._dialect:
+        # The first one only tells which dialect it needs, so that its peer can be there.
+        await self._start("")
+        if self.told["dialect"]:
             await self._end()
             await self._start(await self._peers.ports(self.told["dialect"]))
         return self
@@ -162,3 +162,76 @@ class Judged:
         if outcome.get("nonce") != nonce:
             return "answered for another check"
         return None if outcome["passed"] else outcome.get("seen") or "it failed"
+
+
+class Shared:
+    """A process that runs checks on one provider after the other; a new one after a hang, and now and then."""
+
+    def __init__(self, peers: Peers, most: int = 25) -> None:
+        self._peers = peers
+        self._most = most
+        self._loaded = 0
+        self._child: _Child | None = None
+
+    async def load(self, spec: str, profile: str) -> list[str]:
+        """Import a provider, and return what it declares. Raises `NotLoaded`."""
+        if self._loaded >= self._most:
+            await self.end()
+        self._loaded += 1
+        told = await self._ask(spec=spec, profile=profile)
+        if "failed" in told:
+            raise NotLoaded(told["failed"])
+        return list(told["capabilities"])
+
+    async def run(self, spec: str, profile: str, check: str, dialect: str) -> str | None:
+        """Run one check: what was seen instead of its expectation, or `None`."""
+        ports = await self._peers.ports(dialect) if dialect else ""
+        told = await self._ask(spec=spec, profile=profile, check=check, ports=ports)
+        if "failed" in told and dialect:
+            await self._peers.forget(dialect)
+        return told.get("failed") or told["seen"]
+
+    async def _ask(self, **fields: str) -> dict[str, Any]:
+        if self._child is None:
+            self._child = await _Child.start("conformance_children", function="serve")
+        self._child.tell(**fields)
+        try:
+            told: dict[str, Any] = json.loads(await self._child.line(_CHECK_SECONDS))
+        except (_Ended, ValueError) as ended:
+            await self.end()
+            return {"failed": f"the check {ended}"}
+        return told
+
+    async def end(self) -> None:
+        """End the process."""
+        self._loaded = 0
+        if self._child is not None:
+            child, self._child = self._child, None
+            await child.end()
+
+
+def serve() -> None:
+    """What the process of `Shared` does: a line for each line."""
+    from vivavoce_conformance.bench import Target, load_target
+    from vivavoce_conformance.checks import CHECKS
+    from vivavoce_conformance.peer.client import PeerClient
+    from vivavoce_conformance.runner import run_check
+
+    out = os.dup(1)
+    os.dup2(2, 1)
+    targets: dict[str, Target] = {}
+
+    def answer(spec: str, profile: str, check: str = "", ports: str = "") -> dict[str, Any]:
+        if spec not in targets:
+            targets[spec] = load_target(spec, profile or None)
+        if not check:
+            return {"capabilities": sorted(targets[spec].capabilities)}
+        peer = PeerClient(*map(int, ports.split())) if ports else None
+        return {"seen": asyncio.run(run_check(CHECKS[check], targets[spec], peer))[0]}
+
+    for line in sys.stdin.buffer:
+        try:
+            told = answer(**json.loads(line))
+        except BaseException as raised:
+            told = {"failed": f"{type(raised).__name__}: {raised}"}
+        os.write(out, json.dumps(told).encode() + b"\n")

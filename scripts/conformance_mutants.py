@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from changes import Change, changes
-from conformance_children import Judged, NotLoaded, Peers
+from conformance_children import NotLoaded, Peers, Shared
 from vivavoce_conformance.checks import CHECKS
 from vivavoce_conformance.new import scaffold
 from vivavoce_conformance.profile import load_object
@@ -110,39 +110,44 @@ class Trial:
 
         async def work() -> None:
             async with Peers() as peers:
-                while queue:
-                    change = queue.pop()
-                    check = await self._try(change, peers)
-                    if check is None:
-                        self.survived.append(change)
-                        print(f"  not noticed: line {change.line}, {change.id}", flush=True)
-                    else:
-                        self.noticed[change.id] = check
-                        self._popular[check] += 1
-                    if len(queue) % 25 == 0:
-                        took = time.monotonic() - began
-                        print(f"  {self.subject.name}: {len(queue)} left after {took:.0f} s", flush=True)
+                shared = Shared(peers)
+                try:
+                    while queue:
+                        self._note(queue[-1], await self.attempt(queue.pop(), shared))
+                        if len(queue) % 25 == 0:
+                            took = time.monotonic() - began
+                            print(f"  {self.subject.name}: {len(queue)} left after {took:.0f} s", flush=True)
+                finally:
+                    await shared.end()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_A_TIME):
                 group.create_task(work())
 
-    async def _try(self, change: Change, peers: Peers) -> str | None:
+    def _note(self, change: Change, check: str | None) -> None:
+        if check is None:
+            self.survived.append(change)
+            print(f"  not noticed: line {change.line}, {change.id}", flush=True)
+        else:
+            self.noticed[change.id] = check
+            self._popular[check] += 1
+
+    async def attempt(self, change: Change, shared: Shared) -> str | None:
         """The check that notices a change."""
         self._number += 1
         spec = write_mutant(self._directory, self.subject, self._number, change.source)
         try:
-            async with Judged(spec, self.subject.profile, peers, self._dialect) as judged:
-                for check in self._order(change, judged):
-                    if await judged.run(check) is not None:
-                        return check
+            capabilities = await shared.load(spec, self.subject.profile)
         except NotLoaded:
             return LOADING
+        for check in self._order(change, capabilities):
+            if await shared.run(spec, self.subject.profile, check, self._dialect) is not None:
+                return check
         return None
 
-    def _order(self, change: Change, judged: Judged) -> list[str]:
+    def _order(self, change: Change, capabilities: Sequence[str]) -> list[str]:
         """The checks that hold for it, with the likely ones first."""
-        hold = [c.id for c in applicable(judged.told["capabilities"], has_peer=bool(judged.told["dialect"]))]
+        hold = [check.id for check in applicable(capabilities, has_peer=bool(self._dialect))]
         known = self._known.get(change.id)
         return sorted(
             hold, key=lambda id: (id != known, id in _LAST, -self._popular[id], id not in _BROAD, id)
@@ -153,7 +158,9 @@ async def try_subject(subject: Subject, directory: Path, most: int, write: bool)
     """Try one subject and print what is found; returns the number of what is wrong."""
     unchanged = Trial(subject, directory)
     async with Peers() as peers:
-        base = await unchanged._try(Change("unchanged", 0, subject.source), peers)
+        shared = Shared(peers)
+        base = await unchanged.attempt(Change("unchanged", 0, subject.source), shared)
+        await shared.end()
     if base is not None:
         print(f"{subject.name}: {base} fails without any change; make it pass first", file=sys.stderr)
         return 1

@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
 
     `lag`: seconds before each acknowledgement. `slow`: one byte at a time. `fragments`: a WebSocket message in three
     frames. `deaf`: never reads after the configuration.
+    `secret`: what to look for in all that arrives.
     """
 
     accept: list[str] = []
@@ -43,6 +44,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     slow: bool = False
     fragments: bool = False
     deaf: bool = False
+    secret: str = ""
 
 
 class Seen(msgspec.Struct):
@@ -53,6 +55,7 @@ class Seen(msgspec.Struct):
     acknowledged: int = 0
     replies: int = 0
     audio_bytes: int = 0
+    secret: bool = False
     requests: list[str] = []
     asked: list[dict[str, Any]] = []
     wire: list[str] = []
