@@ -57,7 +57,7 @@ def changes(source: str) -> Iterator[Change]:
     seen: collections.Counter[str] = collections.Counter()
     for node, put, where in places:
         for after in _variants(node):
-            name = f"{where or 'module'}: {_shown(node)} -> {_shown(after)}"
+            name = f"{where or 'module'}: {_shown(node)} -> {_shown_after(node, after)}"
             seen[name] += 1
             number = f" #{seen[name]}" if seen[name] > 1 else ""
             put(after)
@@ -241,6 +241,13 @@ _OF: dict[type, Callable[[Any], Iterator[ast.AST]]] = {
     ast.With: _entered,
     ast.AsyncWith: _entered,
 }
+
+
+def _shown_after(node: ast.AST, after: ast.AST) -> str:
+    if isinstance(node, ast.Call) and isinstance(after, ast.Call):
+        left_out = [keyword.arg or "**" for keyword in node.keywords if keyword not in after.keywords]
+        return f"without {left_out[0]}="
+    return _shown(after)
 
 
 def _shown(node: ast.AST) -> str:

@@ -98,6 +98,7 @@ class Trial:
         self.subject = subject
         self.noticed: dict[str, str] = {}
         self.survived: list[Change] = []
+        self.write = False
         self._directory = directory
         self._known = read_noticed().get(subject.name, {})
         self._popular: collections.Counter[str] = collections.Counter(self._known.values())
@@ -121,7 +122,7 @@ class Trial:
                     await shared.end()
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(AT_A_TIME):
+            for _ in range(min(AT_A_TIME, len(queue))):
                 group.create_task(work())
 
     def _note(self, change: Change, check: str | None) -> None:
@@ -131,6 +132,14 @@ class Trial:
         else:
             self.noticed[change.id] = check
             self._popular[check] += 1
+            if self.write and len(self.noticed) % 10 == 0:
+                self.keep()
+
+    def keep(self) -> None:
+        """Note what was noticed so far."""
+        kept = self._known | self.noticed
+        known = read_noticed() | {self.subject.name: dict(sorted(kept.items()))}
+        NOTICED.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
     async def attempt(self, change: Change, shared: Shared) -> str | None:
         """The check that notices a change."""
@@ -154,36 +163,42 @@ class Trial:
         )
 
 
-async def try_subject(subject: Subject, directory: Path, most: int, write: bool) -> int:
+async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namespace) -> int:
     """Try one subject and print what is found; returns the number of what is wrong."""
-    unchanged = Trial(subject, directory)
+    trial = Trial(subject, directory)
+    trial.write = chosen.write
     async with Peers() as peers:
         shared = Shared(peers)
-        base = await unchanged.attempt(Change("unchanged", 0, subject.source), shared)
+        base = await trial.attempt(Change("unchanged", 0, subject.source), shared)
         await shared.end()
     if base is not None:
         print(f"{subject.name}: {base} fails without any change; make it pass first", file=sys.stderr)
         return 1
     every = list(changes(subject.source))
-    mutants = every[:: max(1, -(-len(every) // most))]
-    trial = Trial(subject, directory)
+    known = read_noticed().get(subject.name, {}) if chosen.unnoted else {}
+    mutants = [change for change in every if change.id not in known]
+    mutants = mutants[:: max(1, -(-len(mutants) // chosen.most))]
     await trial.run(mutants)
-    listed = read_survivors().get(subject.name, {})
-    wrong = [f"no reason is listed: {change.id}" for change in trial.survived if change.id not in listed]
-    wrong += [f"listed, but {trial.noticed[id]} notices it: {id}" for id in listed if id in trial.noticed]
-    wrong += [f"listed, but there is no such change: {id}" for id in listed.keys() - {c.id for c in every}]
+    if chosen.write:
+        trial.keep()
+    wrong = compare(trial, every)
     for line in wrong:
         print(f"  {line}", flush=True)
-    if write:
-        known = read_noticed() | {subject.name: dict(sorted(trial.noticed.items()))}
-        NOTICED.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    count = len(trial.noticed)
     print(
-        f"{subject.name}: {count} of {len(mutants)} changes noticed, {len(trial.survived)} survived, "
+        f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived, "
         f"{len(wrong)} of them without a listed reason or wrongly listed",
         flush=True,
     )
     return len(wrong)
+
+
+def compare(trial: Trial, every: Sequence[Change]) -> list[str]:
+    """What is not as it is listed."""
+    listed = read_survivors().get(trial.subject.name, {})
+    wrong = [f"no reason is listed: {change.id}" for change in trial.survived if change.id not in listed]
+    wrong += [f"listed, but {trial.noticed[id]} notices it: {id}" for id in listed if id in trial.noticed]
+    wrong += [f"listed, but there is no such change: {id}" for id in listed.keys() - {c.id for c in every}]
+    return wrong
 
 
 def main() -> int:
@@ -192,13 +207,14 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=1_000_000, help="changes of each provider (all)")
     parser.add_argument("--subject", action="append", help="null, reference, local, openai-realtime (all)")
     parser.add_argument("--write", action="store_true", help="note what noticed each change")
+    parser.add_argument("--unnoted", action="store_true", help="only those that nothing is noted for yet")
     chosen = parser.parse_args()
     began, wrong = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="vivavoce-mutants-") as place:
         sys.path.insert(0, place)
         for subject in subjects(Path(place)):
             if not chosen.subject or subject.name in chosen.subject:
-                wrong += asyncio.run(try_subject(subject, Path(place), chosen.most, chosen.write))
+                wrong += asyncio.run(try_subject(subject, Path(place), chosen))
     print(f"conformance mutants: {len(CHECKS)} checks, {time.monotonic() - began:.0f} s", flush=True)
     return int(wrong > 0)
 

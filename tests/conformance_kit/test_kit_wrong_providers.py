@@ -13,7 +13,7 @@ import wrong_run
 from vivavoce_conformance.checks import CHECKS
 from wrong_all import ALONE, CORPUS
 
-PROCESSES = 6
+PROCESSES = 10
 
 
 async def run_all() -> dict[str, str | None]:
