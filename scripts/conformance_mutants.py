@@ -176,7 +176,8 @@ async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namesp
         return 1
     every = list(changes(subject.source))
     known = read_noticed().get(subject.name, {}) if chosen.unnoted else {}
-    mutants = [change for change in every if change.id not in known]
+    listed = read_survivors().get(subject.name, {}) if chosen.unnoted else {}
+    mutants = [change for change in every if change.id not in known and change.id not in listed]
     mutants = mutants[:: max(1, -(-len(mutants) // chosen.most))]
     await trial.run(mutants)
     if chosen.write:
@@ -207,7 +208,9 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=1_000_000, help="changes of each provider (all)")
     parser.add_argument("--subject", action="append", help="null, reference, local, openai-realtime (all)")
     parser.add_argument("--write", action="store_true", help="note what noticed each change")
-    parser.add_argument("--unnoted", action="store_true", help="only those that nothing is noted for yet")
+    parser.add_argument(
+        "--unnoted", action="store_true", help="only those that nothing is noted or listed for yet"
+    )
     chosen = parser.parse_args()
     began, wrong = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="vivavoce-mutants-") as place:

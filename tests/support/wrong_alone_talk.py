@@ -459,3 +459,18 @@ class ContinuesAfterEachResult(Realtime):
     async def return_tool_result(self, context: Any, call_id: str, output: str) -> None:
         await super().return_tool_result(context, call_id, output)
         await super().send_event(context, "response.create", {})
+
+
+@wrong("VV-CON-065", alone=True)
+class SwallowsFieldsOfOwnMessages(Realtime):
+    @hookimpl
+    async def send_event(self, context: Any, type: str, fields: Mapping[str, Any]) -> None:
+        await super().send_event(context, type, {})
+
+
+@wrong("VV-CON-129", alone=True)
+class RemembersWhatNobodyHeard(Realtime):
+    @hookimpl
+    async def interrupt(self, context: Any, interruption: Any) -> None:
+        cuts = tuple(cut for cut in interruption.cuts if cut.played_ms >= 1)
+        await super().interrupt(context, change(interruption, cuts=cuts))

@@ -15,6 +15,7 @@ __all__ = [
     "ends_replies",
     "ends_streams",
     "hands_on_raw_messages",
+    "hands_over_own_messages",
     "hears_unasked_replies",
     "receives_audio",
     "receives_text",
@@ -225,3 +226,14 @@ async def hands_on_raw_messages(bench: Bench) -> None:
         await bench.peer.act("unknown")
         await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told")
     expect(known, "no message of a whole reply was told")
+
+
+@happy("VV-CON-065", needs="realtime", peer=True)
+async def hands_over_own_messages(bench: Bench) -> None:
+    """`send_event()` hands the provider's own message to the service with all its fields, where there is that hook."""
+    provider = bench.target.provider
+    if not hasattr(getattr(provider, "send_event", None), "vivavoce_impl"):
+        return
+    async with bench.session(Plan(secret="vivavoce-marker"), instructions="Be brief.") as voice:
+        await within(voice.send_event("vivavoce.conformance", marker="vivavoce-marker"), "send_event()")
+        expect(await bench.peer.reaches("secret"), "the message, or a field of it, did not arrive")

@@ -31,6 +31,7 @@ __all__ = [
     "calls_without_arguments",
     "cancels",
     "commits",
+    "forgets_what_nobody_heard",
     "goes_on_after_interruption",
     "interrupts_nothing",
     "keeps_exceptions_private",
@@ -81,6 +82,28 @@ async def truncates(bench: Bench) -> None:
     expect(cut["item_id"] == item, f"item {cut['item_id']!r} was cut instead of {item!r}")
     expect(abs(cut["ms"] - 420) <= 1, f"it was cut at {cut['ms']} ms instead of 420")
     expect(not wrong, f"the service refused: {wrong}")
+
+
+@turns("VV-CON-129", needs="realtime turns interrupt truncate", peer=True)
+async def forgets_what_nobody_heard(bench: Bench) -> None:
+    """A reply that is interrupted before any of it was heard is taken out of the service's memory, or cut to nothing."""
+    async with bench.session(Plan(replies=[LONG])) as voice:
+        await _begun(bench, voice)
+        item = bench.of(Speaking)[-1].item_id
+        await within(voice.interrupt(played_ms=0), "interrupt()")
+        seen = await bench.peer.until("cancel", 1, "the service was not told to stop")
+        if not seen.of("delete") and not seen.of("truncate"):
+            gone = await bench.peer.reaches("delete") or await bench.peer.reaches("truncate", timeout=0.1)
+            expect(gone, "the service still remembers it")
+            seen = await bench.peer.seen()
+    cut = [
+        one
+        for one in (*seen.of("delete"), *seen.of("truncate"))
+        if one["item_id"] == item and not one.get("ms")
+    ]
+    expect(
+        cut, f"the service was asked for {seen.of('delete')}, {seen.of('truncate')} instead of item {item!r}"
+    )
 
 
 @turns("VV-CON-132", needs="realtime turns interrupt", peer=True)

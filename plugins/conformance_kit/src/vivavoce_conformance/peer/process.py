@@ -71,7 +71,7 @@ class Control:
         seen: Seen = self._service.report()
         if kind == "closed":
             return seen.open <= count
-        if kind in ("connections", "open", "replies", "audio_bytes"):
+        if kind in ("connections", "open", "replies", "audio_bytes", "secret"):
             return bool(getattr(seen, kind) >= count)
         return len(seen.of(kind)) >= count
 
