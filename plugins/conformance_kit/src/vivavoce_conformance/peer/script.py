@@ -13,6 +13,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """One reply. Audio is a ramp that goes on from reply to reply; it is sent in pieces of `chunk_ms`.
 
     `hold`: stop before the end, until `release` or a cancellation. `hold_first`: stop after the first piece of audio.
+    `late`: do not begin until `release`.
     `refuse`: refuse it with this code. `calls` are (name, arguments, call id).
     """
 
@@ -20,6 +21,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     audio_ms: int = 200
     chunk_ms: int = 20
     hold: bool = False
+    late: bool = False
     hold_first: bool = False
     refuse: str = ""
     calls: list[tuple[str, str, str]] = []

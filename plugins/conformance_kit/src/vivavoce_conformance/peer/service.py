@@ -172,6 +172,8 @@ class Service:
         if reply.refuse:
             await self.send(talk, dialect.refuse(token, reply.refuse, "the peer refuses this reply"))
             return
+        if reply.late:
+            await self._held(talk)
         await self.send(talk, dialect.begin(token))
         status = reply.status
         if await self._audio(talk, reply) or (reply.hold and await self._held(talk)):
