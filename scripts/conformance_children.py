@@ -189,7 +189,8 @@ class Shared:
         told = await self._ask(spec=spec, profile=profile, check=check, ports=ports)
         if "failed" in told and dialect:
             await self._peers.forget(dialect)
-        return told.get("failed") or told["seen"]
+        seen: str | None = told.get("failed") or told["seen"]
+        return seen
 
     async def _ask(self, **fields: str) -> dict[str, Any]:
         if self._child is None:

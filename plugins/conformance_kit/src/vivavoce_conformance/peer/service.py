@@ -91,6 +91,7 @@ class Service:
             socket = connection = WebSocket(reader, writer, slow=plan.slow, fragments=plan.fragments)
             if how != "drop":
                 self.seen.requests.append(await socket.upgrade(how))
+                self._look(self.seen.requests[-1])
                 dialect.request(self.seen.requests[-1].partition("\n")[0])
         else:
             connection = Stream(reader, writer, slow=plan.slow)
@@ -113,6 +114,7 @@ class Service:
         while True:
             frame = await talk.connection.receive()
             self._note(">", frame)
+            self._look(frame)
             asked, answers = talk.dialect.receive(frame)
             if how.startswith("configured:") and any(one.kind == "configure" for one in asked):
                 if how == "configured:drop":
@@ -145,6 +147,11 @@ class Service:
         for frame in frames:
             self._note("<", frame)
             await talk.connection.send(frame)
+
+    def _look(self, frame: Frame) -> None:
+        """Whether the secret is in what arrived."""
+        text = frame if isinstance(frame, str) else frame.decode(errors="replace")
+        self.seen.secret = self.seen.secret or (bool(self.plan.secret) and self.plan.secret in text)
 
     def _note(self, way: str, frame: Frame) -> None:
         self._wire.append(picture(way, frame))
