@@ -474,3 +474,9 @@ class RemembersWhatNobodyHeard(Realtime):
     async def interrupt(self, context: Any, interruption: Any) -> None:
         cuts = tuple(cut for cut in interruption.cuts if cut.played_ms >= 1)
         await super().interrupt(context, change(interruption, cuts=cuts))
+
+
+@wrong("VV-CON-174")
+class NamesRolesItsOwnWay(Realtime):
+    def filter(self, context: Any, event: Any) -> Any:
+        return (change(event, role="bot"),) if isinstance(event, events.Writing) else (event,)
