@@ -87,7 +87,8 @@ def test_a_single_check_is_no_verdict() -> None:
 )
 def test_bad_input_is_one_line(spec: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be judged is told in one line."""
-    monkeypatch.setattr(cases, "IMPORT_DEADLINE", 4.0)
+    if "hangs" in spec:
+        monkeypatch.setattr(cases, "IMPORT_DEADLINE", 4.0)
     with pytest.raises((ProviderLoadError, ConfigError)) as raised:
         judge(spec)
     assert words in str(raised.value)
