@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 setup = @sh scripts/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-others check format bench docs dist soak fuzz mutants lock clean
+.PHONY: help demo test test-clients test-others check format bench docs dist soak fuzz mutants mutants-kit lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -66,9 +66,12 @@ fuzz: ## many more generated inputs than `make test` tries
 	$(setup) test
 	@HYPOTHESIS_PROFILE=fuzz $(RUN) -m pytest -m "fuzz or property" --timeout=0 $(ARGS)
 
-mutants: ## breaks the decisions of the core on purpose and counts what the tests notice
+mutants: mutants-kit ## breaks providers and the core on purpose and counts what is noticed
+	@$(RUN) scripts/mutants.py --most 10 $(ARGS)
+
+mutants-kit: ## the part about providers: the corpus of wrong ones, and changes made by machine
 	$(setup) test
-	@$(RUN) scripts/mutants.py $(ARGS)
+	@$(RUN) scripts/conformance_corpus.py
 	@$(RUN) scripts/conformance_mutants.py
 
 lock: ## write constraints.txt anew, with the newest versions that fit

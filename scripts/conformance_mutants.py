@@ -1,113 +1,226 @@
 """Breaks providers on purpose, one small change at a time, and counts the changes that the conformance kit notices.
 
-    python scripts/conformance_mutants.py              the hooks of openai-realtime, and the scaffold's own provider
-    python scripts/conformance_mutants.py --most 20    at most so many changes of each, spread over it
+    python scripts/conformance_mutants.py                    all changes of the four subjects
+    python scripts/conformance_mutants.py --subject local    of one
+    python scripts/conformance_mutants.py --most 20          at most so many of each, spread over it
+    python scripts/conformance_mutants.py --write            and note for each change the check that noticed it
 
-A change that no check notices is printed with its line. The sources in the repository are not touched.
+Broken are the hooks of `null`, `local` and `openai-realtime`, and a reference provider: the one that `vivavoce new
+--dialect own` writes. A change that no check notices has to stand in tests/conformance_kit/survivors.toml, with the
+reason; one that stands there and is noticed, or is not there any more, is an error too. What noticed each change is noted in
+tests/conformance_kit/noticed.json, from which `make test` takes the one check that it runs for each of them.
+The sources in the repository are not touched.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
-import copy
+import collections
+import json
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mutants import mutate
+from changes import Change, changes
+from conformance_children import NotLoaded, Peers, Shared
 from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.judging import judge_async
 from vivavoce_conformance.new import scaffold
-from vivavoce_conformance.verdict import Result
+from vivavoce_conformance.profile import load_object
+from vivavoce_conformance.registry import applicable
 
 ROOT = Path(__file__).resolve().parent.parent
-# Twelve seconds of a full run, and nothing that a change of a hook could reach.
-LEFT_OUT = {"VV-CON-001", "VV-CON-002", "VV-CON-003", "VV-CON-004", "VV-CON-005"}
-AT_A_TIME = 3
+KIT_TESTS = ROOT / "tests" / "conformance_kit"
+SURVIVORS, NOTICED = KIT_TESTS / "survivors.toml", KIT_TESTS / "noticed.json"
+AT_A_TIME = 4
+LOADING = "loading"
+"""Noticed before any check: the provider cannot be loaded."""
+# Tried first: whole conversations, which most changes spoil.
+_BROAD = [f"VV-CON-{number:03}" for number in (175, 141, 131, 150, 63, 12, 101, 20, 21, 152)]
+# Tried after the others: they take a second and more, and look at what a change of a hook seldom reaches.
+_LAST = [f"VV-CON-{number:03}" for number in (33, 34, 92, 91, 154, 1, 2, 3, 4, 5)]
 
 
-class Noticed(Exception):
-    """A check failed: that is enough."""
+class Subject(NamedTuple):
+    """A provider that is broken: its source, its class, and how it is reached."""
+
+    name: str
+    source: str
+    provider: str
+    profile: str
 
 
-def subjects(directory: Path) -> Iterator[tuple[str, str, str, str]]:
-    """What is broken: a label, its source, its class, its profile."""
-    hooks = ROOT / "plugins/openai_realtime/src/vivavoce_openai_realtime/provider.py"
-    yield (
-        "openai-realtime",
-        hooks.read_text(),
-        "OpenAIRealtimeProvider",
-        "vivavoce_conformance.profiles:REALTIME",
-    )
+def subjects(directory: Path) -> Iterator[Subject]:
+    """The reference is written to `directory`, which has to be on the path."""
     scaffold("reference", "own", directory / "plugin")
     sys.path.insert(0, str(directory / "plugin" / "src"))
     own = directory / "plugin" / "src" / "vivavoce_reference" / "provider.py"
-    yield "own", own.read_text(), "ReferenceProvider", "vivavoce_reference.conformance:PROFILE"
+    yield Subject("reference", own.read_text(), "ReferenceProvider", "vivavoce_reference.conformance:PROFILE")
+    profiles = "vivavoce_conformance.profiles"
+    for name, path, provider, profile in (
+        ("null", "null_provider/src/vivavoce_null_provider/__init__.py", "NullProvider", ""),
+        ("openai-realtime", "openai_realtime/src/vivavoce_openai_realtime/provider.py", "OpenAIRealtimeProvider", f"{profiles}:REALTIME"),
+        ("local", "local_provider/src/vivavoce_local_provider/provider.py", "LocalProvider", f"{profiles}:LOCAL"),
+    ):  # fmt: skip
+        yield Subject(name, (ROOT / "plugins" / path).read_text(), provider, profile)
 
 
-def every_change(tree: ast.Module) -> Iterator[tuple[ast.Module, int]]:
-    """The changes of expressions, and one for each statement that can be left out."""
-    yield from mutate(tree)
-    for index, node in enumerate(ast.walk(tree)):
-        if isinstance(node, (ast.Expr, ast.AugAssign)) and not isinstance(node.value, ast.Constant):
-            changed = copy.deepcopy(tree)
-            target = next(found for position, found in enumerate(ast.walk(changed)) if position == index)
-            for parent in ast.walk(changed):
-                for _, body in ast.iter_fields(parent):
-                    if isinstance(body, list) and target in body:
-                        body[body.index(target)] = ast.copy_location(ast.Pass(), target)
-            yield changed, node.lineno
+def read_noticed() -> dict[str, dict[str, str]]:
+    """Subject -> change -> the check that noticed it last time."""
+    return json.loads(NOTICED.read_text()) if NOTICED.exists() else {}
 
 
-def stop_at_failure(result: Result) -> None:
-    if result.status in ("failed", "not-run"):
-        raise Noticed
+def read_survivors() -> dict[str, dict[str, str]]:
+    """Subject -> change -> why no check can notice it."""
+    tables = tomllib.loads(SURVIVORS.read_text()) if SURVIVORS.exists() else {}
+    return {
+        name: {change: one["reason"] for one in table["change"] for change in one["is"]}
+        for name, table in tables.items()
+    }
 
 
-async def is_noticed(spec: str, profile: str) -> bool:
-    """Whether any check fails."""
-    only = [id for id in CHECKS if id not in LEFT_OUT]
-    try:
-        await judge_async(spec, profile=profile, only=only, progress=stop_at_failure, workers=1)
-    except Exception:  # a group with Noticed in it; or it cannot even be judged
-        return True
-    return False
+def write_mutant(directory: Path, subject: Subject, number: int, source: str) -> str:
+    """Write one changed source as a module; returns its `module:Class`."""
+    module = f"mutant_{subject.name.replace('-', '_')}_{number}"
+    reached = f"\n{subject.provider}.conformance_profile = {subject.profile or None!r}\n"
+    (directory / f"{module}.py").write_text(source + reached)
+    return f"{module}:{subject.provider}"
 
 
-async def try_subject(directory: Path, label: str, source: str, name: str, profile: str, most: int) -> None:
-    """Try the changes of one provider, and print what is found."""
-    mutants = list(every_change(ast.parse(source)))
-    mutants = mutants[:: max(1, -(-len(mutants) // most))]
-    limit = asyncio.Semaphore(AT_A_TIME)
-    survivors: list[str] = []
+class Trial:
+    """The trial of one subject."""
 
-    async def one(number: int, tree: ast.Module, line: int) -> None:
-        module = f"mutant_{label.replace('-', '_')}_{number}"
-        (directory / f"{module}.py").write_text(ast.unparse(tree))
-        async with limit:
-            if not await is_noticed(f"{module}:{name}", profile):
-                survivors.append(f"  {label}:{line}: `{source.splitlines()[line - 1].strip()}`")
-                print(survivors[-1], flush=True)
+    def __init__(self, subject: Subject, directory: Path) -> None:
+        self.subject = subject
+        self.noticed: dict[str, str] = {}
+        self.survived: list[Change] = []
+        self.write = False
+        self._directory = directory
+        self._known = read_noticed().get(subject.name, {})
+        self._popular: collections.Counter[str] = collections.Counter(self._known.values())
+        self._number = 0
+        self._dialect: str = (load_object(subject.profile).dialect or "") if subject.profile else ""
 
-    async with asyncio.TaskGroup() as group:
-        for number, (tree, line) in enumerate(mutants):
-            group.create_task(one(number, tree, line))
-    print(f"{label}: {len(mutants) - len(survivors)} of {len(mutants)} changes noticed", flush=True)
+    async def run(self, mutants: Sequence[Change]) -> None:
+        """Try them all, some at a time."""
+        queue, began = [*reversed(mutants)], time.monotonic()
+
+        async def work() -> None:
+            async with Peers() as peers:
+                shared = Shared(peers)
+                try:
+                    while queue:
+                        self._note(queue[-1], await self.attempt(queue.pop(), shared))
+                        if len(queue) % 25 == 0:
+                            took = time.monotonic() - began
+                            print(f"  {self.subject.name}: {len(queue)} left after {took:.0f} s", flush=True)
+                finally:
+                    await shared.end()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_A_TIME, len(queue))):
+                group.create_task(work())
+
+    def _note(self, change: Change, check: str | None) -> None:
+        if check is None:
+            self.survived.append(change)
+            print(f"  not noticed: line {change.line}, {change.id}", flush=True)
+        else:
+            self.noticed[change.id] = check
+            self._popular[check] += 1
+            if self.write and len(self.noticed) % 10 == 0:
+                self.keep()
+
+    def keep(self) -> None:
+        """Note what was noticed so far."""
+        kept = self._known | self.noticed
+        known = read_noticed() | {self.subject.name: dict(sorted(kept.items()))}
+        NOTICED.write_text(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+    async def attempt(self, change: Change, shared: Shared) -> str | None:
+        """The check that notices a change."""
+        self._number += 1
+        spec = write_mutant(self._directory, self.subject, self._number, change.source)
+        try:
+            capabilities = await shared.load(spec, self.subject.profile)
+        except NotLoaded:
+            return LOADING
+        for check in self._order(change, capabilities):
+            if await shared.run(spec, self.subject.profile, check, self._dialect) is not None:
+                return check
+        return None
+
+    def _order(self, change: Change, capabilities: Sequence[str]) -> list[str]:
+        """The checks that hold for it, with the likely ones first."""
+        hold = [check.id for check in applicable(capabilities, has_peer=bool(self._dialect))]
+        known = self._known.get(change.id)
+        return sorted(
+            hold, key=lambda id: (id != known, id in _LAST, -self._popular[id], id not in _BROAD, id)
+        )
 
 
-def main() -> None:
-    """Break both, and print the figures."""
+async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namespace) -> int:
+    """Try one subject and print what is found; returns the number of what is wrong."""
+    trial = Trial(subject, directory)
+    trial.write = chosen.write
+    async with Peers() as peers:
+        shared = Shared(peers)
+        base = await trial.attempt(Change("unchanged", 0, subject.source), shared)
+        await shared.end()
+    if base is not None:
+        print(f"{subject.name}: {base} fails without any change; make it pass first", file=sys.stderr)
+        return 1
+    every = list(changes(subject.source))
+    known = read_noticed().get(subject.name, {}) if chosen.unnoted else {}
+    listed = read_survivors().get(subject.name, {}) if chosen.unnoted else {}
+    mutants = [change for change in every if change.id not in known and change.id not in listed]
+    mutants = mutants[:: max(1, -(-len(mutants) // chosen.most))]
+    await trial.run(mutants)
+    if chosen.write:
+        trial.keep()
+    wrong = compare(trial, every)
+    for line in wrong:
+        print(f"  {line}", flush=True)
+    print(
+        f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived, "
+        f"{len(wrong)} of them without a listed reason or wrongly listed",
+        flush=True,
+    )
+    return len(wrong)
+
+
+def compare(trial: Trial, every: Sequence[Change]) -> list[str]:
+    """What is not as it is listed."""
+    listed = read_survivors().get(trial.subject.name, {})
+    wrong = [f"no reason is listed: {change.id}" for change in trial.survived if change.id not in listed]
+    wrong += [f"listed, but {trial.noticed[id]} notices it: {id}" for id in listed if id in trial.noticed]
+    wrong += [f"listed, but there is no such change: {id}" for id in listed.keys() - {c.id for c in every}]
+    return wrong
+
+
+def main() -> int:
+    """Break them all, and print the figures."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--most", type=int, default=200, help="changes of each provider (200)")
-    most = parser.parse_args().most
+    parser.add_argument("--most", type=int, default=1_000_000, help="changes of each provider (all)")
+    parser.add_argument("--subject", action="append", help="null, reference, local, openai-realtime (all)")
+    parser.add_argument("--write", action="store_true", help="note what noticed each change")
+    parser.add_argument(
+        "--unnoted", action="store_true", help="only those that nothing is noted or listed for yet"
+    )
+    chosen = parser.parse_args()
+    began, wrong = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="vivavoce-mutants-") as place:
         sys.path.insert(0, place)
         for subject in subjects(Path(place)):
-            asyncio.run(try_subject(Path(place), *subject, most))
+            if not chosen.subject or subject.name in chosen.subject:
+                wrong += asyncio.run(try_subject(subject, Path(place), chosen))
+    print(f"conformance mutants: {len(CHECKS)} checks, {time.monotonic() - began:.0f} s", flush=True)
+    return int(wrong > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
-import wrong_run
 from vivavoce.errors import ConfigError, ProviderLoadError
 from vivavoce_conformance import cases
 from vivavoce_conformance.checks import CHECKS
@@ -69,24 +64,6 @@ def test_capabilities_choose_checks() -> None:
     assert {"VV-CON-185", "VV-CON-030"} & speak == set()
 
 
-@pytest.mark.parametrize(
-    "cheat", ["PatchesTheKit", "PatchesTheChecks", "ReplacesTheChecks", "PatchesTheCore"]
-)
-def test_patched_checks_did_not_run(cheat: str) -> None:
-    """Who changes the judge, its checks or the core has no results."""
-    report = judge(f"cheats:{cheat}", only=[CHECK], workers=1)
-    result = next(r for r in report.results if r.id == CHECK)
-    assert (result.status, report.conformant) == ("not-run", False)
-    assert "was changed by the plugin" in result.seen
-
-
-@pytest.mark.parametrize("cheat", ["EndsTheProcess", "WritesResults"])
-def test_faked_results_fail(cheat: str) -> None:
-    """Exit statuses are not asked for, and results that nobody asked for are not taken."""
-    report = judge(f"cheats:{cheat}", only=[CHECK], workers=1)
-    assert next(r.status for r in report.results if r.id == CHECK) == "failed"
-
-
 def test_a_single_check_is_no_verdict() -> None:
     """What was left out is not run, so the provider is not conformant."""
     report = judge("null", only=["VV-CON-011"])
@@ -110,7 +87,8 @@ def test_a_single_check_is_no_verdict() -> None:
 )
 def test_bad_input_is_one_line(spec: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be judged is told in one line."""
-    monkeypatch.setattr(cases, "IMPORT_DEADLINE", 4.0)
+    if "hangs" in spec:
+        monkeypatch.setattr(cases, "IMPORT_DEADLINE", 4.0)
     with pytest.raises((ProviderLoadError, ConfigError)) as raised:
         judge(spec)
     assert words in str(raised.value)
@@ -142,36 +120,3 @@ def test_bad_waivers(text: str, words: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         read_waivers(path)
-
-
-HARMLESS = ["Slow", "Chatty", "Finer"]
-
-
-@pytest.fixture(scope="module")
-def harmless() -> dict[str, list[list[str]]]:
-    """What every check saw of each harmless variant, all of them at once."""
-
-    async def one(provider: str) -> list[list[str]]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(wrong_run.__file__)),
-            f"harmless:{provider}",
-            stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        out, _ = await process.communicate()
-        return [json.loads(line) for line in out.splitlines()]
-
-    async def every() -> list[list[list[str]]]:
-        return await asyncio.gather(*map(one, HARMLESS))
-
-    return dict(zip(HARMLESS, asyncio.run(every()), strict=True))
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("provider", HARMLESS)
-def test_harmless_variants_pass(provider: str, harmless: dict[str, list[list[str]]]) -> None:
-    """Slower, chattier, finer: the protocol allows it, so no check fails."""
-    told = harmless[provider]
-    assert [(id, seen) for _, id, seen, *_ in told if seen] == []
-    assert len(told) > 80

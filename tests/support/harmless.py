@@ -8,6 +8,7 @@ from typing import Any
 
 from vivavoce import events, hookimpl
 from wrong_base import Realtime
+from wrong_lines import Lines
 
 
 class Slow(Realtime):
@@ -51,3 +52,50 @@ class Finer(Realtime):
         if isinstance(event, events.Writing) and not event.final and event.role == "assistant":
             return [events.Writing(c, "assistant", event.item_id, event.response_id) for c in event.text]
         return (event,)
+
+
+class Swapped(Realtime):
+    """Tells text after the audio that came with it: each as a stream of its own is in order."""
+
+    kept: Any = None
+
+    def filter(self, context: Any, event: Any) -> Any:
+        kept, self.kept = self.kept, None
+        before = (kept,) if kept is not None else ()
+        if isinstance(event, events.Writing) and event.role == "assistant" and not event.final:
+            self.kept = event
+            return before
+        return (event, *before) if isinstance(event, events.Speaking) else (*before, event)
+
+
+class EndsAudioItself(Realtime):
+    """Tells the end of a reply's audio, which the core would know from the end of the reply."""
+
+    spoken: Any = None
+
+    def filter(self, context: Any, event: Any) -> Any:
+        if isinstance(event, events.Speaking):
+            self.spoken = event.response_id
+        if isinstance(event, events.ResponseDone) and event.id == self.spoken:
+            why = {"completed": "completed", "failed": "lost"}.get(event.status, "cancelled")
+            return (events.SpeakingDone(why, event.id), event)  # type: ignore[arg-type]
+        return (event,)
+
+
+class WholeTexts(Realtime):
+    """Tells texts when they are whole, as services without deltas do."""
+
+    def filter(self, context: Any, event: Any) -> Any:
+        return () if isinstance(event, events.Writing) and not event.final else (event,)
+
+
+class AnswersWithoutId(Realtime):
+    """Leaves it to the events to say which reply has begun."""
+
+    @hookimpl
+    async def answer(self, context: Any, options: Mapping[str, Any]) -> None:  # type: ignore[override]
+        await super().answer(context, options)
+
+
+class OwnReader(Lines):
+    """Has a protocol of its own, and reads by itself."""

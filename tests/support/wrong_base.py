@@ -11,13 +11,17 @@ from vivavoce_openai_realtime.provider import OpenAIRealtimeProvider
 
 WRONG: dict[type, str] = {}
 """Every wrong provider, and the check that must catch it."""
+ALONE: set[type] = set()
+"""Those that no other check catches: `make mutants` tries them all."""
 
 
-def wrong(check: str) -> Any:
-    """Name the check that catches this provider."""
+def wrong(check: str, *, alone: bool = False) -> Any:
+    """Name the check that catches this provider; `alone`: no other one does."""
 
     def note(provider: type) -> type:
         WRONG[provider] = check
+        if alone:
+            ALONE.add(provider)
         return provider
 
     return note

@@ -34,25 +34,54 @@ def every(target: Target) -> list[str]:
     return [check.id for check in checks if check.id not in SLOW]
 
 
+def ports(dialect: str, peers: dict[str, tuple[subprocess.Popen[bytes], int, int]]) -> tuple[int, int]:
+    """Where the peer of a dialect listens; it is started when it is first needed."""
+    if dialect not in peers:
+        command = [
+            sys.executable,
+            "-c",
+            "from vivavoce_conformance.peer.process import main; main()",
+            dialect,
+        ]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        port, control = map(int, process.stdout.readline().split())
+        peers[dialect] = process, port, control
+    return peers[dialect][1:]
+
+
+def run_one(check: str, target: Target, peer: PeerClient | None) -> str | None:
+    """What one check saw; also when it never ends, or when the provider ends the loop."""
+
+    async def limited() -> tuple[str | None, list[str]]:
+        async with asyncio.timeout(60):
+            return await run_check(CHECKS[check], target, peer)
+
+    try:
+        return asyncio.run(limited())[0]
+    except BaseException as raised:
+        return f"{type(raised).__name__}: {raised}"
+
+
 def main() -> None:
     """Print a line of JSON for each pair: what was seen, or null."""
     warnings.simplefilter("ignore")
-    dialect = "vivavoce_conformance.peer.realtime:RealtimeDialect"
-    command = [sys.executable, "-c", "from vivavoce_conformance.peer.process import main; main()", dialect]
-    peer_process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert peer_process.stdout is not None
-    port, control = map(int, peer_process.stdout.readline().split())
+    peers: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
     for pair in sys.argv[1:]:
         spec, _, check = pair.partition("=")
-        target = as_target(spec)
-        ids = [check] if check else every(target)
-        for id in ids:
-            peer = PeerClient(port, control) if target.profile.has_peer else None
+        try:
+            target = as_target(spec)
+        except Exception as bad:
+            print(json.dumps([spec, check, f"it cannot be loaded: {bad}", "MUST", 0]), flush=True)
+            continue
+        for id in [check] if check else every(target):
+            peer = PeerClient(*ports(target.profile.dialect, peers)) if target.profile.dialect else None
             began = time.monotonic()
-            seen, _ = asyncio.run(run_check(CHECKS[id], target, peer))
+            seen = run_one(id, target, peer)
             took = round(time.monotonic() - began, 2)
             print(json.dumps([spec, id, seen, CHECKS[id].level, took]), flush=True)
-    peer_process.kill()
+    for process, *_ in peers.values():
+        process.kill()
     os._exit(0)
 
 

@@ -16,15 +16,15 @@ from vivavoce_null_provider import NullProvider
 from wrong_base import Quiet, Realtime, Speaker, wrong
 
 
-@wrong("VV-CON-006")
+@wrong("VV-CON-006", alone=True)
 class StatesUnknownCapability(Quiet):
     capabilities = frozenset({"telepathy"})
 
 
-@wrong("VV-CON-007")
+@wrong("VV-CON-007", alone=True)
 class StartsThreadOnConstruction(Quiet):
     def __init__(self) -> None:
-        threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 
 @wrong("VV-CON-007")
@@ -56,12 +56,12 @@ class _Anything:
         self.url, self.api_key = url, api_key
 
 
-@wrong("VV-CON-009")
+@wrong("VV-CON-009", alone=True)
 class TakesAnyConfig(Speaker):
     config_class = _Anything
 
 
-@wrong("VV-CON-010")
+@wrong("VV-CON-010", alone=True)
 class SharesStateOfClass(Realtime):
     sessions: list[Any] = []  # noqa: RUF012
 
@@ -79,12 +79,12 @@ class CountsInTheClass(Realtime):
         type(self).count += 1
 
 
-@wrong("VV-CON-011")
+@wrong("VV-CON-011", alone=True)
 class NamesNoVariable(Quiet):
     credentials = {"api_key": "my own key"}  # noqa: RUF012
 
 
-@wrong("VV-CON-012")
+@wrong("VV-CON-012", alone=True)
 class DialsWithoutKey(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -92,7 +92,7 @@ class DialsWithoutKey(Realtime):
         await super().connect(context)
 
 
-@wrong("VV-CON-020")
+@wrong("VV-CON-020", alone=True)
 class DeclaresNothingAndActs(Realtime):
     capabilities = frozenset()
 
@@ -102,7 +102,7 @@ class SpeaksUndeclared(Speaker):
     capabilities = frozenset({"listen"})
 
 
-@wrong("VV-CON-021")
+@wrong("VV-CON-021", alone=True)
 class MutesWarnings(Quiet):
     def __init__(self) -> None:
         logging.getLogger("vivavoce").setLevel(logging.ERROR)
@@ -115,7 +115,7 @@ class WarnsEachTime(NullProvider):
         super()._say(context, method)
 
 
-@wrong("VV-CON-023")
+@wrong("VV-CON-023", alone=True)
 class WarnsOfListeners(Quiet):
     @hookimpl
     def on(self, event: str) -> None:
@@ -183,7 +183,7 @@ class LeavesFileWhenItFails(Realtime):
         self.files.pop().close()
 
 
-@wrong("VV-CON-035")
+@wrong("VV-CON-035", alone=True)
 class WaitsWhereNothingListens(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -202,25 +202,25 @@ class TellsAuthenticationAsConnect(_Retold):
         return ConnectError("no") if isinstance(error, AuthenticationError) else error
 
 
-@wrong("VV-CON-036")
+@wrong("VV-CON-036", alone=True)
 class RetriesAuthentication(_Retold):
     def retell(self, error: ConnectError) -> Exception:
         return AuthenticationError("no", retryable=True) if isinstance(error, AuthenticationError) else error
 
 
-@wrong("VV-CON-037")
+@wrong("VV-CON-037", alone=True)
 class TellsQuotaAsConnect(_Retold):
     def retell(self, error: ConnectError) -> Exception:
         return ConnectError("no") if isinstance(error, QuotaError) else error
 
 
-@wrong("VV-CON-038")
+@wrong("VV-CON-038", alone=True)
 class TellsBrokenAsFinal(_Retold):
     def retell(self, error: ConnectError) -> Exception:
         return ConnectError("no", retryable=False) if error.status == 503 else error
 
 
-@wrong("VV-CON-039")
+@wrong("VV-CON-039", alone=True)
 class RetriesBadRequests(_Retold):
     def retell(self, error: ConnectError) -> Exception:
         return ConnectError("no", retryable=True) if error.status == 404 else error
@@ -251,7 +251,7 @@ class LeavesTaskWhenCancelled(Realtime):
         watch.cancel()
 
 
-@wrong("VV-CON-043")
+@wrong("VV-CON-043", alone=True)
 class DialsTwice(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -267,7 +267,7 @@ class DialsTwice(Realtime):
             await other.wait_closed()
 
 
-@wrong("VV-CON-044")
+@wrong("VV-CON-044", alone=True)
 class OpensOnce(Realtime):
     opened = False
 
@@ -279,7 +279,7 @@ class OpensOnce(Realtime):
         self.opened = True
 
 
-@wrong("VV-CON-045")
+@wrong("VV-CON-045", alone=True)
 class FailsForEver(Realtime):
     failed = False
 
@@ -294,7 +294,7 @@ class FailsForEver(Realtime):
             raise
 
 
-@wrong("VV-CON-047")
+@wrong("VV-CON-047", alone=True)
 class NamesNoSession(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         context.session.id = None
@@ -303,7 +303,7 @@ class NamesNoSession(Realtime):
         )
 
 
-@wrong("VV-CON-070")
+@wrong("VV-CON-070", alone=True)
 class ClosesOnlyWhatIsOpen(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
@@ -312,7 +312,7 @@ class ClosesOnlyWhatIsOpen(Realtime):
         await super().close(context, reason)
 
 
-@wrong("VV-CON-071")
+@wrong("VV-CON-071", alone=True)
 class RaisesOnClose(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
@@ -335,7 +335,7 @@ class LeavesThread(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
         await super().close(context, reason)
-        threading.Thread(target=time.sleep, args=(2,), daemon=True).start()
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 
 @wrong("VV-CON-101")
@@ -346,19 +346,19 @@ class LeavesDescriptor(Realtime):
         self.files = [*getattr(self, "files", []), open("/dev/null")]  # noqa: SIM115
 
 
-@wrong("VV-CON-103")
+@wrong("VV-CON-103", alone=True)
 class BlocksTheLoop(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        time.sleep(0.5)
+        time.sleep(1.5)
         await super().connect(context)
 
 
-@wrong("VV-CON-104")
+@wrong("VV-CON-104", alone=True)
 class ClosesSlowly(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
-        await asyncio.sleep(2.3)
+        await asyncio.sleep(4)
         await super().close(context, reason)
 
 
@@ -374,9 +374,9 @@ class KeepsItsConnection(Realtime):
             self.kept = link.transport
 
 
-@wrong("VV-CON-107")
+@wrong("VV-CON-107", alone=True)
 class ConnectsSlowly(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        await asyncio.sleep(2.2)
+        await asyncio.sleep(4)
         await super().connect(context)

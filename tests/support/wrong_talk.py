@@ -16,7 +16,7 @@ from wrong_base import Realtime, Speaker, wrong
 change = msgspec.structs.replace
 
 
-@wrong("VV-CON-050")
+@wrong("VV-CON-050", alone=True)
 class FlattensUnicode(Realtime):
     @hookimpl
     async def send_text(self, context: Any, text: str, role: str) -> None:
@@ -50,7 +50,7 @@ class DoublesAudio(Realtime):
         return super().send(context, audio * 2 if self.count == 7 else audio)
 
 
-@wrong("VV-CON-052")
+@wrong("VV-CON-052", alone=True)
 class LosesShortAudio(Realtime):
     @hookimpl
     def send(self, context: Any, audio: bytes) -> Any:
@@ -66,7 +66,7 @@ class LosesReplyAudio(Realtime):
         return () if isinstance(event, events.Speaking) and self.count == 3 else (event,)
 
 
-@wrong("VV-CON-054")
+@wrong("VV-CON-054", alone=True)
 class LosesText(Realtime):
     count = 0
 
@@ -146,7 +146,7 @@ class HearsOnlyWhatItAskedFor(Realtime):
         return () if unasked else (event,)
 
 
-@wrong("VV-CON-062")
+@wrong("VV-CON-062", alone=True)
 class SharesItsConnection(Realtime):
     links: list[Any] = []  # noqa: RUF012
 
@@ -188,7 +188,7 @@ class MissesLosses(Realtime):
         await super().connect(context)
 
 
-@wrong("VV-CON-064")
+@wrong("VV-CON-064", alone=True)
 class KeepsRawMessages(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         return () if isinstance(event, events.ProviderMessage) else (event,)
@@ -213,13 +213,13 @@ class MissesQuietEnds(_Deaf):
         return "without a close frame. " in str(cause)
 
 
-@wrong("VV-CON-083")
+@wrong("VV-CON-083", alone=True)
 class MissesGoodbyes(_Deaf):
     def misses(self, cause: Any) -> bool:
         return bool(cause.code == "closed_by_peer")
 
 
-@wrong("VV-CON-085")
+@wrong("VV-CON-085", alone=True)
 class DiesOfMalformedMessages(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         if isinstance(event, ProtocolError):
@@ -239,7 +239,7 @@ class ComplainsOfUnknownMessages(Realtime):
         return (event,)
 
 
-@wrong("VV-CON-087")
+@wrong("VV-CON-087", alone=True)
 class TakesErrorsAsTheEnd(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         if isinstance(event, ProviderError):
@@ -253,7 +253,7 @@ class SwallowsErrors(Realtime):
         return () if isinstance(event, ProviderError) else (event,)
 
 
-@wrong("VV-CON-088")
+@wrong("VV-CON-088", alone=True)
 class LimitsMessages(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -261,7 +261,7 @@ class LimitsMessages(Realtime):
         await super().connect(context)
 
 
-@wrong("VV-CON-091")
+@wrong("VV-CON-091", alone=True)
 class SendsWithoutBound(Realtime):
     @hookimpl
     def send(self, context: Any, audio: bytes) -> Any:
@@ -271,7 +271,7 @@ class SendsWithoutBound(Realtime):
         return None
 
 
-@wrong("VV-CON-092")
+@wrong("VV-CON-092", alone=True)
 class SaysGoodbyeForEver(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
@@ -280,7 +280,7 @@ class SaysGoodbyeForEver(Realtime):
         await super().close(context, reason)
 
 
-@wrong("VV-CON-093")
+@wrong("VV-CON-093", alone=True)
 class ForgetsCodes(Realtime):
     @hookimpl
     async def answer(self, context: Any, options: Mapping[str, Any]) -> str:
@@ -300,7 +300,7 @@ class RefusesWithValueErrors(Realtime):
             raise VoiceError(str(error)) from None
 
 
-@wrong("VV-CON-100")
+@wrong("VV-CON-100", alone=True)
 class IsSpoiltByCancelling(Realtime):
     spoilt = False
 
@@ -347,7 +347,7 @@ class NeverCancels(Realtime):
         await super().interrupt(context, change(interruption, cancel=False))
 
 
-@wrong("VV-CON-131")
+@wrong("VV-CON-131", alone=True)
 class CutsTooLate(Realtime):
     @hookimpl
     async def interrupt(self, context: Any, interruption: Any) -> None:
@@ -362,7 +362,7 @@ class NeverCuts(Realtime):
         await super().interrupt(context, change(interruption, cuts=()))
 
 
-@wrong("VV-CON-132")
+@wrong("VV-CON-132", alone=True)
 class LosesTheReplyAfter(Realtime):
     skip = False
 
@@ -378,20 +378,20 @@ class LosesTheReplyAfter(Realtime):
         return (event,)
 
 
-@wrong("VV-CON-135")
+@wrong("VV-CON-135", alone=True)
 class LosesSpeechTimes(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         timed = isinstance(event, (events.SpeechStarted, events.SpeechStopped))
         return (change(event, at_ms=None),) if timed else (event,)
 
 
-@wrong("VV-CON-136")
+@wrong("VV-CON-136", alone=True)
 class LosesTranscripts(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         return () if isinstance(event, events.Writing) and event.role == "user" else (event,)
 
 
-@wrong("VV-CON-137")
+@wrong("VV-CON-137", alone=True)
 class TalksOverTheUser(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -399,7 +399,7 @@ class TalksOverTheUser(Realtime):
         context.session.server_interrupts = False
 
 
-@wrong("VV-CON-138")
+@wrong("VV-CON-138", alone=True)
 class CommitsInsteadOfClearing(Realtime):
     @hookimpl
     async def clear_input(self, context: Any) -> None:
@@ -414,7 +414,7 @@ class SpeaksNonsense(Realtime):
         await super().send_text(context, text, role)
 
 
-@wrong("VV-CON-140")
+@wrong("VV-CON-140", alone=True)
 class OffersNoTools(Realtime):
     @hookimpl
     async def update_config(self, context: Any, changes: Mapping[str, Any]) -> None:
@@ -426,7 +426,7 @@ def _call(event: Any) -> bool:
     return isinstance(event, events.ToolCallStart)
 
 
-@wrong("VV-CON-141")
+@wrong("VV-CON-141", alone=True)
 class LosesArguments(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         return (change(event, arguments="{}"),) if _call(event) else (event,)
@@ -440,7 +440,7 @@ class ReturnsResultsTwice(Realtime):
         await super().return_tool_result(context, call_id, output)
 
 
-@wrong("VV-CON-142")
+@wrong("VV-CON-142", alone=True)
 class CallsOneToolOnly(Realtime):
     last = ""
 
@@ -451,13 +451,13 @@ class CallsOneToolOnly(Realtime):
         return (event,)
 
 
-@wrong("VV-CON-143")
+@wrong("VV-CON-143", alone=True)
 class RefusesEmptyArguments(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         return (VoiceError("no arguments"),) if _call(event) and not event.arguments else (event,)
 
 
-@wrong("VV-CON-144")
+@wrong("VV-CON-144", alone=True)
 class IgnoresUnknownTools(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         names = {tool.name for tool in context.session.tools}
@@ -473,7 +473,7 @@ class TakesLossesAsFinal(Realtime):
         await super().connect(context)
 
 
-@wrong("VV-CON-151")
+@wrong("VV-CON-151", alone=True)
 class ForgetsItsConfig(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -482,13 +482,13 @@ class ForgetsItsConfig(Realtime):
         await super().connect(context)
 
 
-@wrong("VV-CON-152")
+@wrong("VV-CON-152", alone=True)
 class ForgetsTheHistory(Realtime):
     async def _replay(self, link: Any, context: Any) -> None:
         return None
 
 
-@wrong("VV-CON-153")
+@wrong("VV-CON-153", alone=True)
 class InsistsOnItsKey(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -514,7 +514,7 @@ class Storms(Realtime):
             await super().connect(context)
 
 
-@wrong("VV-CON-160")
+@wrong("VV-CON-160", alone=True)
 class LogsItsKey(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -529,7 +529,7 @@ class ShowsItsKey(Realtime):
         return (change(event, config={"key": context.config.api_key}),) if told else (event,)
 
 
-@wrong("VV-CON-161")
+@wrong("VV-CON-161", alone=True)
 class PutsItsKeyIntoTheAddress(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
@@ -552,7 +552,7 @@ class TellsNoBeginnings(Realtime):
         return () if isinstance(event, events.ResponseCreated) else (event,)
 
 
-@wrong("VV-CON-171")
+@wrong("VV-CON-171", alone=True)
 class EndsAudioTwice(Realtime):
     def filter(self, context: Any, event: Any) -> Any:
         if isinstance(event, events.ResponseDone):
@@ -599,7 +599,7 @@ class EmitsAnOpening(Realtime):
         return (event, events.Interrupted()) if isinstance(event, events.SessionUpdated) else (event,)
 
 
-@wrong("VV-CON-180")
+@wrong("VV-CON-180", alone=True)
 class BreaksOffWhileSpeaking(Speaker):
     async def chunks(self, words: str) -> AsyncIterator[bytes]:
         yield bytes(320)
@@ -614,14 +614,14 @@ class SpeaksNothing(Speaker):
             yield b""
 
 
-@wrong("VV-CON-181")
+@wrong("VV-CON-181", alone=True)
 class TakesWholeTextsOnly(Speaker):
     @hookimpl
     async def speak(self, text: Any, options: Mapping[str, Any]) -> Speech:
         return Speech(self.output_format, self.chunks(text.strip()))
 
 
-@wrong("VV-CON-182")
+@wrong("VV-CON-182", alone=True)
 class CannotSayNothing(Speaker):
     async def chunks(self, words: str) -> AsyncIterator[bytes]:
         if not words:
@@ -629,7 +629,7 @@ class CannotSayNothing(Speaker):
         yield bytes(320)
 
 
-@wrong("VV-CON-183")
+@wrong("VV-CON-183", alone=True)
 class LeavesItsBreath(Speaker):
     async def chunks(self, words: str) -> AsyncIterator[bytes]:
         breathing = asyncio.ensure_future(asyncio.sleep(3))
@@ -639,7 +639,7 @@ class LeavesItsBreath(Speaker):
         breathing.cancel()
 
 
-@wrong("VV-CON-184")
+@wrong("VV-CON-184", alone=True)
 class NamesVoicesTwice(Speaker):
     @hookimpl
     def get_speakers(self) -> list[SpeakerInfo]:
@@ -663,21 +663,21 @@ class CannotBearSilence(Speaker):
         return "something"
 
 
-@wrong("VV-CON-185")
+@wrong("VV-CON-185", alone=True)
 class HearsLists(Speaker):
     @hookimpl
     async def listen(self, audio: AsyncIterator[bytes]) -> Any:
         return ["a", "list"]
 
 
-@wrong("VV-CON-186")
+@wrong("VV-CON-186", alone=True)
 class DeniesListening(Speaker):
     @hookimpl
     def get_listener(self) -> ListenerInfo:
         return ListenerInfo(enabled=False)
 
 
-@wrong("VV-CON-187")
+@wrong("VV-CON-187", alone=True)
 class KeepsWhatItHeard(Speaker):
     def __init__(self) -> None:
         self.files: list[Any] = []

@@ -22,8 +22,8 @@ from vivavoce_conformance.verdict import Result, Status, Waiver
 
 __all__ = ["CHECK_DEADLINE", "IMPORT_DEADLINE", "Case", "Progress", "start_runner", "work"]
 
-IMPORT_DEADLINE = 20.0
-CHECK_DEADLINE = 40.0
+IMPORT_DEADLINE = 60.0
+CHECK_DEADLINE = 120.0
 
 
 class Progress:
@@ -110,9 +110,12 @@ async def start_runner(case: Case, peer: str) -> Child:
         VIVAVOCE_CONFORMANCE_PEER=peer, VIVAVOCE_CONFORMANCE_MODE=case.mode,
     )  # fmt: skip
     try:
-        case.told = msgspec.json.decode(await runner.line(IMPORT_DEADLINE))
-        if "failed" in case.told:
-            raise ProviderLoadError(case.told["failed"])
+        told = msgspec.json.decode(await runner.line(IMPORT_DEADLINE))
+        if "failed" in told:
+            raise ProviderLoadError(told["failed"])
+        if case.told and told != case.told:
+            raise ProviderLoadError(f"{case.spec} states something else each time it is imported")
+        case.told = told
     except Broken as broken:
         await runner.end()
         raise ProviderLoadError(f"{case.spec}: its import {broken}") from None
@@ -139,7 +142,9 @@ async def work(case: Case) -> None:
                 case.record(check, None, str(bad))
                 continue
             try:
-                case.record(check, await _one(runner, check))
+                outcome = await _one(runner, check.id)
+                await _one(runner, "")
+                case.record(check, outcome)
             except Broken as broken:
                 case.record(check, None, f"the check {broken}")
                 await runner.end()
@@ -153,14 +158,15 @@ async def work(case: Case) -> None:
                 await process.end()
 
 
-async def _one(runner: Child, check: Check) -> Outcome:
+async def _one(runner: Child, check: str) -> Outcome:
+    """What the runner answers for a check; for none (`""`) only that it is still there and has said nothing more."""
     nonce = secrets.token_hex(8)
-    runner.tell({"run": check.id, "nonce": nonce})
+    runner.tell({"run": check, "nonce": nonce})
     line = await runner.line(CHECK_DEADLINE)
     try:
         outcome = msgspec.json.decode(line, type=Outcome)
     except msgspec.MsgspecError:
         raise Broken("answered with something else than a result") from None
-    if outcome.id != check.id or outcome.nonce != nonce:
+    if outcome.id != check or outcome.nonce != nonce:
         raise Broken("answered for another check: somebody wrote into the results")
     return outcome

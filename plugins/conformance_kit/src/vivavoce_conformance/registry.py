@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKS",
+    "RETIRED",
     "SPEC_LEVEL",
     "Check",
     "CheckFunction",
@@ -76,6 +77,10 @@ CHECKS: dict[str, Check] = {}
 """Every check by its id, in order. Filled by importing `vivavoce_conformance.checks`."""
 
 
+RETIRED: dict[str, str] = {}
+"""Ids of checks that are no more, and what they were: none of them is given again."""
+
+
 def family(name: str) -> Callable[..., Callable[[CheckFunction], CheckFunction]]:
     """A decorator factory that registers checks of one family."""
 
@@ -89,8 +94,9 @@ def family(name: str) -> Callable[..., Callable[[CheckFunction], CheckFunction]]
         since: int = 1,
     ) -> Callable[[CheckFunction], CheckFunction]:
         def register(function: CheckFunction) -> CheckFunction:
-            if id in CHECKS:
-                raise ValueError(f"{id} is taken by {CHECKS[id].sentence!r}: ids are never used twice")
+            if id in CHECKS or id in RETIRED:
+                was = RETIRED.get(id) or CHECKS[id].sentence
+                raise ValueError(f"{id} is taken by {was!r}: ids are never used twice")
             sentence = " ".join((function.__doc__ or "").split())
             CHECKS[id] = Check(
                 id=id,

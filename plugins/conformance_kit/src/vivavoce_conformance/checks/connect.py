@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from vivavoce import Voice
 from vivavoce.errors import (
@@ -15,6 +16,7 @@ from vivavoce.errors import (
     QuotaError,
     VoiceError,
 )
+from vivavoce.testing import ramp
 
 from vivavoce_conformance.bench import CONNECT_MS, Bench, within
 from vivavoce_conformance.peer.script import Plan
@@ -25,6 +27,7 @@ __all__ = [
     "can_be_closed_meanwhile",
     "configures",
     "dials_once",
+    "keeps_the_query",
     "names_its_session",
     "opens",
     "opens_again_after_close",
@@ -38,6 +41,7 @@ __all__ = [
     "tells_of_a_refused_port",
     "times_out_on_a_mute_service",
     "times_out_on_a_silent_port",
+    "times_out_without_acknowledgement",
     "waits_for_acknowledgement",
 ]
 
@@ -48,18 +52,16 @@ async def _fails(
     bench: Bench, *accept: str, timeout: float = 5_000, **config: Any
 ) -> tuple[VoiceError, Voice]:
     """A connect that must fail, with what it raised; nothing may be left."""
-    if bench.has_peer:
-        await bench.peer.plan(Plan(accept=list(accept)))
+    await bench.peer.plan(Plan(accept=list(accept)))
     # What the first attempt loads (certificates, resolvers) is the process's, not the session's.
     warm = bench.voice(**config)
     try:
-        await within(warm.connect(timeout=timeout), "connect()", timeout / 1000 + 4)
+        await within(warm.connect(timeout=min(timeout, 400)), "connect()", timeout / 1000 + 4)
     except VoiceError:
         pass
     else:
         raise Unmet("connect() succeeded")
-    if bench.has_peer:
-        await bench.peer.plan(Plan(accept=list(accept)))
+    await bench.peer.plan(Plan(accept=list(accept)))
     voice = bench.voice(**config)
     async with bench.nothing_left("after a failed connect()"):
         try:
@@ -93,9 +95,16 @@ async def opens(bench: Bench) -> None:
 @connect("VV-CON-031", needs="realtime", peer=True)
 async def waits_for_acknowledgement(bench: Bench) -> None:
     """`connect()` returns only when the service has acknowledged the session's configuration."""
-    async with bench.session(Plan(lag=0.15), instructions="Be brief."):
+    async with bench.session(Plan(lag=0.3), instructions="Be brief.") as voice:
         seen = await bench.peer.seen()
-    expect(seen.acknowledged >= 1, "it returned before the configuration was acknowledged")
+        await voice.send(
+            ramp(100, voice.input_format)
+        )  # what comes before it was sent before connect() returned
+        asked = len((await bench.peer.until("audio_bytes")).of("configure"))
+    expect(
+        seen.acknowledged >= max(1, asked),
+        f"it returned when {seen.acknowledged} of {asked} were acknowledged",
+    )
 
 
 @connect("VV-CON-032", needs="realtime", peer=True)
@@ -127,11 +136,9 @@ async def tells_of_a_refused_port(bench: Bench) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         url = bench.target.profile.url.format(port=sock.getsockname()[1])
-        began = asyncio.get_running_loop().time()
         error, _ = await _fails(bench, url=url)
     _is(error, ConnectError)
-    expect(not isinstance(error, ConnectTimeoutError), "it waited for the timeout")
-    expect(asyncio.get_running_loop().time() - began < 4, "it took more than 2 s to notice")
+    expect(not isinstance(error, ConnectTimeoutError), "it waited for the timeout, 5 s")
 
 
 async def _http(bench: Bench, status: int) -> VoiceError:
@@ -191,10 +198,9 @@ async def tells_of_a_drop_at_once(bench: Bench) -> None:
 @connect("VV-CON-041", needs="realtime", peer=True)
 async def tells_of_a_drop_while_configuring(bench: Bench) -> None:
     """A connection that is reset while it is configured is a `ConnectError` at once, and nothing is left."""
-    began = asyncio.get_running_loop().time()
     error, _ = await _fails(bench, "configured:drop", instructions="Be brief.")
     _is(error, ConnectError)
-    expect(asyncio.get_running_loop().time() - began < 4, "it waited for its timeout")
+    expect(not isinstance(error, ConnectTimeoutError), "it waited for the timeout, 5 s")
 
 
 @connect("VV-CON-042", needs="realtime")
@@ -204,12 +210,17 @@ async def can_be_cancelled(bench: Bench) -> None:
         await bench.peer.plan(Plan(lag=0.02))
     async with bench.session():
         pass  # what the first session loads stays
-    for turns in (1, 3, 8, 20, 50) if bench.has_peer else (2, 30):
+    # Turns of the loop, without time: while it dials, whatever else the machine is busy with.
+    for turns, pause in (
+        ((4, 0), (1, 0.001), (4, 0.001), (20, 0.001), (50, 0.001))
+        if bench.has_peer
+        else ((2, 0), (30, 0.001))
+    ):
         voice = bench.voice()
         async with bench.nothing_left(f"connect() cancelled after {turns} turns of the loop"):
             task = asyncio.ensure_future(voice.connect(timeout=CONNECT_MS))
             for _ in range(turns):
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(pause)
             task.cancel()
             await asyncio.wait([task], timeout=8)
             expect(task.done(), "it did not end")
@@ -260,11 +271,13 @@ async def can_be_closed_meanwhile(bench: Bench) -> None:
     from vivavoce.errors import NotConnectedError
 
     if bench.has_peer:
-        await bench.peer.plan(Plan(lag=0.3))
+        await bench.peer.plan(Plan(accept=["configured:mute"]))
     async with bench.nothing_left("close() during connect()"):
         voice = bench.voice()
         task = asyncio.ensure_future(voice.connect(timeout=CONNECT_MS))
-        await asyncio.sleep(0.02)
+        if bench.has_peer:
+            await bench.peer.reaches("configure")
+        await asyncio.sleep(0.3 if bench.has_peer else 0.02)
         await within(voice.close(), "close()", 12)
         outcome: Sequence[object] = await asyncio.gather(task, return_exceptions=True)
     told = outcome[0]
@@ -276,3 +289,22 @@ async def names_its_session(bench: Bench) -> None:
     """An open session has an id."""
     async with bench.session() as voice:
         expect(voice.session_id, "voice.session_id is None")
+
+
+@connect("VV-CON-048", needs="realtime", peer=True)
+async def times_out_without_acknowledgement(bench: Bench) -> None:
+    """A service that never acknowledges the configuration costs no more than the budget: `ConnectTimeoutError`, and nothing is left."""
+    error, _ = await _fails(bench, "configured:mute", timeout=800, instructions="Be brief.")
+    _is(error, ConnectTimeoutError)
+
+
+@connect("VV-CON-049", needs="realtime", peer=True)
+async def keeps_the_query(bench: Bench) -> None:
+    """An address that has a query keeps it: what the provider adds is joined to it."""
+    url = bench.config()["url"]
+    if not _is_websocket(bench):
+        return
+    async with bench.session(url=f"{url}{'&' if '?' in url else '?'}tenant=a%20b"):
+        request = (await bench.peer.seen()).requests[0].splitlines()[0]
+    query = parse_qs(urlsplit(request).query)
+    expect(query.get("tenant") == ["a b"], f"the request was for {request!r}")

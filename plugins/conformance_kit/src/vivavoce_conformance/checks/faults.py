@@ -13,29 +13,21 @@ from vivavoce.errors import (
     VoiceError,
 )
 from vivavoce.events import Closed, ResponseDone, Speaking
-from vivavoce.testing import ramp
 
 from vivavoce_conformance.bench import PATIENCE, Bench, within
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import Unmet, expect, family
 
 __all__ = [
-    "answer_can_be_cancelled",
     "closes_a_stalled_session",
-    "closes_its_connection",
-    "closes_quickly",
-    "connects_quickly",
+    "goes_on",
     "holds_back",
     "ignores_unknown_messages",
-    "leaves_nothing",
-    "leaves_nothing_of_a_reply",
-    "never_blocks",
     "notices_a_half_close",
     "notices_a_reset",
     "notices_an_end",
     "notices_close_codes",
     "refuses_calls_after_loss",
-    "send_hands_over",
     "survives_errors",
     "survives_garbage",
     "survives_malformed_messages",
@@ -124,7 +116,7 @@ async def survives_garbage(bench: Bench) -> None:
         expect(voice.state == "closed", f"the state is {voice.state!r}")
 
 
-async def _goes_on(bench: Bench, voice: Voice, after: str) -> None:
+async def goes_on(bench: Bench, voice: Voice, after: str) -> None:
     """The session must still be a good one."""
     await asyncio.sleep(0.05)
     expect(voice.state == "open", f"{after} the state is {voice.state!r}")
@@ -141,7 +133,7 @@ async def survives_malformed_messages(bench: Bench) -> None:
     async with bench.session() as voice:
         await bench.replies(voice)
         await bench.peer.act("malformed")
-        await _goes_on(bench, voice, "after a malformed message")
+        await goes_on(bench, voice, "after a malformed message")
 
 
 @fault("VV-CON-086", needs="realtime turns", peer=True)
@@ -150,7 +142,7 @@ async def ignores_unknown_messages(bench: Bench) -> None:
     async with bench.session() as voice:
         await bench.replies(voice)
         await bench.peer.act("unknown")
-        await _goes_on(bench, voice, "after an unknown message")
+        await goes_on(bench, voice, "after an unknown message")
     errors = bench.of(VoiceError)
     expect(not errors, f"it was told as an error: {errors[:1]}")
 
@@ -162,7 +154,7 @@ async def survives_errors(bench: Bench) -> None:
         await bench.replies(voice)
         await bench.peer.act("error", code="invalid_value", message="one thing was wrong")
         await bench.settle(lambda: bench.of(VoiceError), "no `error` event came")
-        await _goes_on(bench, voice, "after an error")
+        await goes_on(bench, voice, "after an error")
     codes = [error.code for error in bench.of(VoiceError)]
     expect("invalid_value" in codes, f"the codes were {codes}")
 
@@ -210,7 +202,7 @@ async def holds_back(bench: Bench) -> None:
     """While the service does not read, `send()` waits: what is not sent does not pile up in memory."""
     async with bench.session(Plan(deaf=True), instructions="Be brief.") as voice:
         noise = random.Random(7).randbytes(256 * 1024)
-        sent = 0
+        sent = waited = 0
 
         async def pour() -> None:
             nonlocal sent
@@ -219,7 +211,11 @@ async def holds_back(bench: Bench) -> None:
                 sent += len(noise)
 
         pouring = asyncio.ensure_future(pour())
-        await asyncio.wait([pouring], timeout=2.0)
+        # Held is what makes no step while the loop makes a hundred: on a busy machine both are slow.
+        while waited < 100 and not pouring.done():
+            before = sent
+            await asyncio.sleep(0.01)
+            waited = waited + 1 if sent == before else 0
         held = not pouring.done()
         pouring.cancel()
         await asyncio.wait([pouring], timeout=5)
@@ -257,7 +253,7 @@ async def tells_of_a_refused_reply(bench: Bench) -> None:
             raise Unmet(f"{type(error).__name__} instead of ProviderError: {error}") from None
         else:
             raise Unmet("answer() did not raise")
-        await _goes_on(bench, voice, "after a refused reply")
+        await goes_on(bench, voice, "after a refused reply")
 
 
 @fault("VV-CON-094", needs="realtime", peer=True)
@@ -267,127 +263,7 @@ async def refuses_calls_after_loss(bench: Bench) -> None:
         await bench.peer.act("drop")
         await bench.settle(lambda: voice.state == "closed", "the loss was not noticed")
         try:
-            await within(voice.send(b"\x00\x00" * 480), "send()", 2)
+            await within(voice.send(b"\x00\x00" * 480), "send()")
         except (NotConnectedError, ConnectionLostError):
             return
         raise Unmet("send() accepted audio after the loss")
-
-
-limits = family("cancel, leak and time")
-
-
-@limits("VV-CON-100", needs="realtime turns", peer=True)
-async def answer_can_be_cancelled(bench: Bench) -> None:
-    """A cancelled `answer()` leaves a good session: the next reply comes."""
-    async with bench.session(Plan(lag=0.03)) as voice:
-        for turns in (1, 5, 40):
-            task = asyncio.ensure_future(bench.ask(voice))
-            for _ in range(turns):
-                await asyncio.sleep(0.001)
-            task.cancel()
-            await asyncio.wait([task], timeout=8)
-            expect(task.done(), "answer() did not end when it was cancelled")
-        await _goes_on(bench, voice, "after a cancelled answer()")
-
-
-@limits("VV-CON-101", needs="realtime")
-async def leaves_nothing(bench: Bench) -> None:
-    """Sessions that were closed leave no task, thread, descriptor, child or connection."""
-    async with bench.session():
-        pass  # what the first session loads stays
-    async with bench.nothing_left("after more sessions"):
-        for _ in range(3 if bench.has_peer else 1):
-            voice = bench.voice()
-            await voice.connect(timeout=8_000)
-            if "turns" in bench.capabilities:
-                await bench.replies(voice)
-            await within(voice.close(), "close()", 12)
-
-
-@limits("VV-CON-102", needs="realtime turns")
-async def leaves_nothing_of_a_reply(bench: Bench) -> None:
-    """A session that is closed in the middle of a reply leaves nothing, and nothing of it is told afterwards."""
-    async with bench.session():
-        pass
-    if bench.has_peer:
-        await bench.peer.plan(Plan(replies=[Reply(audio_ms=2_000, hold_first=True)]))
-    async with bench.nothing_left("after closing in mid-reply"):
-        voice = bench.voice()
-        await voice.connect(timeout=8_000)
-        response = await bench.ask(voice)
-        await within(voice.close(), "close()", 12)
-        before = len(bench.events)
-        await asyncio.sleep(0.1)
-    expect(len(bench.events) == before, f"after `close` came {bench.events[-1]!r}")
-    reason = response.audio.end_reason
-    expect(reason in ("cancelled", "completed"), f"the stream ended as {reason!r}")
-
-
-@limits("VV-CON-103", needs="realtime")
-async def never_blocks(bench: Bench) -> None:
-    """The event loop is never held up: no call of the provider keeps it for 0.3 s."""
-    worst = await _longest_gap(bench)
-    if worst >= 0.3:  # a busy machine is no reason for an alarm: twice is
-        worst = min(worst, await _longest_gap(bench))
-    expect(worst < 0.3, f"the loop stood still for {worst:.2f} s")
-
-
-async def _longest_gap(bench: Bench) -> float:
-    gaps = [0.0]
-
-    async def beat() -> None:
-        loop = asyncio.get_running_loop()
-        last = loop.time()
-        while True:
-            await asyncio.sleep(0.005)
-            now = loop.time()
-            gaps.append(now - last)
-            last = now
-
-    beating = asyncio.ensure_future(beat())
-    try:
-        async with bench.session() as voice:
-            if "turns" in bench.capabilities:
-                await bench.replies(voice)
-            for _ in range(20):
-                await voice.send(ramp(20, voice.input_format))
-    finally:
-        beating.cancel()
-    return max(gaps)
-
-
-@limits("VV-CON-104", needs="realtime")
-async def closes_quickly(bench: Bench) -> None:
-    """`close()` of a healthy session takes less than two seconds."""
-    voice = bench.voice()
-    await voice.connect(timeout=8_000)
-    began = asyncio.get_running_loop().time()
-    await within(voice.close(), "close()", 12)
-    took = asyncio.get_running_loop().time() - began
-    expect(took < 2, f"it took {took:.1f} s")
-
-
-@limits("VV-CON-105", needs="realtime", peer=True)
-async def closes_its_connection(bench: Bench) -> None:
-    """When `close()` returns, the service's connection is ended too."""
-    async with bench.session():
-        pass
-    expect(await bench.peer.reaches("closed", 0, timeout=1.5), "the service still has a connection")
-
-
-@limits("VV-CON-106", needs="realtime", peer=True)
-async def send_hands_over(bench: Bench) -> None:
-    """Audio is handed to the transport as it is sent, not held until more comes."""
-    async with bench.session() as voice:
-        await voice.send(ramp(100, voice.input_format))
-        size = voice.input_format.bytes_for(100)
-        expect(await bench.peer.reaches("audio_bytes", size, timeout=2), "100 ms of audio did not arrive")
-
-
-@limits("VV-CON-107", needs="realtime", level="SHOULD")
-async def connects_quickly(bench: Bench) -> None:
-    """Opening a session with a service on this machine takes less than two seconds."""
-    began = asyncio.get_running_loop().time()
-    async with bench.session():
-        took = asyncio.get_running_loop().time() - began
-    expect(took < 2, f"it took {took:.1f} s")

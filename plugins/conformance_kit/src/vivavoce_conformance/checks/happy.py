@@ -15,6 +15,7 @@ __all__ = [
     "ends_replies",
     "ends_streams",
     "hands_on_raw_messages",
+    "hands_over_own_messages",
     "hears_unasked_replies",
     "receives_audio",
     "receives_text",
@@ -132,8 +133,9 @@ async def tells_replies_apart(bench: Bench) -> None:
     emitted = bench.sessions[-1]
     begun = {event.id for event in emitted if isinstance(event, ResponseCreated)}
     for event in emitted:
-        if isinstance(event, Speaking):
-            expect(event.response_id in begun, f"audio of reply {event.response_id!r}, which never began")
+        if isinstance(event, Speaking) or (isinstance(event, Writing) and event.role == "assistant"):
+            what = "audio" if isinstance(event, Speaking) else "text"
+            expect(event.response_id in begun, f"{what} of reply {event.response_id!r}, which never began")
 
 
 @happy("VV-CON-057", needs="realtime turns")
@@ -164,7 +166,7 @@ async def streams(bench: Bench) -> None:
     """Audio is handed on as it arrives, not when the reply is complete."""
     async with bench.session(Plan(replies=[Reply(audio_ms=100, hold_first=True)])) as voice:
         response = await bench.ask(voice)
-        await bench.settle(lambda: bench.of(Speaking), "no audio came while the reply was still running", 3)
+        await bench.settle(lambda: bench.of(Speaking), "no audio came while the reply was still running")
         await bench.peer.act("release")
         await within(response.done(), "done()")
 
@@ -222,5 +224,16 @@ async def hands_on_raw_messages(bench: Bench) -> None:
         await bench.replies(voice)
         known = len(raw)
         await bench.peer.act("unknown")
-        await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told", 2)
+        await bench.settle(lambda: len(raw) > known, "a message that it does not know was not told")
     expect(known, "no message of a whole reply was told")
+
+
+@happy("VV-CON-065", needs="realtime", peer=True)
+async def hands_over_own_messages(bench: Bench) -> None:
+    """`send_event()` hands the provider's own message to the service with all its fields, where there is that hook."""
+    provider = bench.target.provider
+    if not hasattr(getattr(provider, "send_event", None), "vivavoce_impl"):
+        return
+    async with bench.session(Plan(secret="vivavoce-marker"), instructions="Be brief.") as voice:
+        await within(voice.send_event("vivavoce.conformance", marker="vivavoce-marker"), "send_event()")
+        expect(await bench.peer.reaches("secret"), "the message, or a field of it, did not arrive")

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import msgspec
-from vivavoce import Voice
+from vivavoce import Voice, registry
 from vivavoce.errors import ConfigError, VoiceError
 from vivavoce.provider import CAPABILITIES, Session
 from vivavoce.relay import HOOKS
@@ -35,6 +35,7 @@ __all__ = [
     "refuses_unknown_config",
     "states_credentials",
     "states_known_capabilities",
+    "states_the_same",
     "warns_once",
 ]
 
@@ -52,6 +53,8 @@ HOOKS_OF = {
 
 
 _told: dict[str, dict[str, Any]] = {}
+# As they were before the provider was imported: an interpreter that inherits its changes would not see them.
+_ENVIRONMENT, _FOLDER = dict(os.environ), os.getcwd()
 
 
 async def _imported(bench: Bench) -> dict[str, Any]:
@@ -64,10 +67,10 @@ async def _imported(bench: Bench) -> dict[str, Any]:
 
 async def _import(bench: Bench) -> dict[str, Any]:
     """Import the provider in an interpreter that does nothing else."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "vivavoce_conformance.watch", bench.target.spec,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment, cwd=_FOLDER,
     )  # fmt: skip
     out, _ = await process.communicate()
     lines = out.strip().splitlines()
@@ -204,6 +207,21 @@ async def names_missing_credentials(bench: Bench) -> None:
     expect(seen.connections == 0, "it dialled without a credential")
 
 
+@hygiene("VV-CON-013")
+async def states_the_same(bench: Bench) -> None:
+    """Its capabilities are the same whenever they are asked for: of the class, of its objects, and of a voice."""
+    stated = bench.capabilities
+    told = {
+        "the class, asked again": bench.capabilities,
+        "an object of it": registry.capabilities_of(bench.new_provider()),
+        "a voice": bench.voice().capabilities,
+    }
+    other = [
+        f"{who} says {', '.join(sorted(what)) or 'none'}" for who, what in told.items() if what != stated
+    ]
+    expect(not other, f"the class says {', '.join(sorted(stated)) or 'none'}, but {'; '.join(other)}")
+
+
 warning_rule = family("warning rule")
 
 _CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -285,10 +303,10 @@ async def warns_once(bench: Bench) -> None:
     logging.getLogger("vivavoce").addHandler(recording)
     try:
         for name in _undeclared(bench, _CALLS):
-            for _ in range(2):
+            for times in ("once", "twice"):
                 await within(getattr(voice, name)(*_CALLS[name][1]), f"{name}()")
-            count = recording.warnings_of(name)
-            expect(count == 1, f"{name}() warned {count} times instead of once")
+                count = recording.warnings_of(name)
+                expect(count == 1, f"{name}(), called {times}, warned {count} times instead of once")
             expect(voice.state == "idle", f"after {name}() the state is {voice.state!r}")
     finally:
         logging.getLogger("vivavoce").removeHandler(recording)

@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncIterator, Iterable
 
 from vivavoce.errors import VoiceError
-from vivavoce.events import Reconnected
+from vivavoce.events import ItemAdded, Reconnected, ResponseDone, SpeakingDone, Writing
 from vivavoce.testing import ramp, validate
 
 from vivavoce_conformance.bench import Bench, within
@@ -97,10 +97,24 @@ async def ends_texts(bench: Bench) -> None:
     _rules((await _story(bench)).emitted, "writing.", "turn.")
 
 
+_ROLES = ("user", "assistant")
+_WORDS: dict[type, dict[str, tuple[str, ...]]] = {
+    Writing: {"role": _ROLES},
+    ItemAdded: {"role": _ROLES},
+    ResponseDone: {"status": ("completed", "cancelled", "failed", "incomplete")},
+    SpeakingDone: {"reason": ("completed", "cancelled", "interrupted", "lost")},
+}
+
+
 @grammar("VV-CON-174", needs="realtime turns")
 async def emits_whole_values(bench: Bench) -> None:
-    """Single values make sense: audio is whole samples and never empty, times and counts are not negative."""
-    _rules((await _story(bench)).emitted, "value")
+    """Single values make sense: audio is whole samples and never empty, times are not negative, roles and statuses are known."""
+    emitted = (await _story(bench)).emitted
+    _rules(emitted, "value")
+    for event in emitted:
+        for name, known in _WORDS.get(type(event), {}).items():
+            word = getattr(event, name)
+            expect(word in known, f"{type(event).__name__}.{name} is {word!r}, none of {', '.join(known)}")
 
 
 @grammar("VV-CON-175", needs="realtime turns")

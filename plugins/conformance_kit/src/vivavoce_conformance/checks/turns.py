@@ -31,9 +31,11 @@ __all__ = [
     "calls_without_arguments",
     "cancels",
     "commits",
+    "forgets_what_nobody_heard",
     "goes_on_after_interruption",
     "interrupts_nothing",
     "keeps_exceptions_private",
+    "keeps_results",
     "offers_tools",
     "speaks_the_protocol",
     "tells_speech",
@@ -82,6 +84,28 @@ async def truncates(bench: Bench) -> None:
     expect(not wrong, f"the service refused: {wrong}")
 
 
+@turns("VV-CON-129", needs="realtime turns interrupt truncate", peer=True)
+async def forgets_what_nobody_heard(bench: Bench) -> None:
+    """A reply that is interrupted before any of it was heard is taken out of the service's memory, or cut to nothing."""
+    async with bench.session(Plan(replies=[LONG])) as voice:
+        await _begun(bench, voice)
+        item = bench.of(Speaking)[-1].item_id
+        await within(voice.interrupt(played_ms=0), "interrupt()")
+        seen = await bench.peer.until("cancel", 1, "the service was not told to stop")
+        if not seen.of("delete") and not seen.of("truncate"):
+            gone = await bench.peer.reaches("delete") or await bench.peer.reaches("truncate", timeout=0.1)
+            expect(gone, "the service still remembers it")
+            seen = await bench.peer.seen()
+    cut = [
+        one
+        for one in (*seen.of("delete"), *seen.of("truncate"))
+        if one["item_id"] == item and not one.get("ms")
+    ]
+    expect(
+        cut, f"the service was asked for {seen.of('delete')}, {seen.of('truncate')} instead of item {item!r}"
+    )
+
+
 @turns("VV-CON-132", needs="realtime turns interrupt", peer=True)
 async def goes_on_after_interruption(bench: Bench) -> None:
     """After an interruption nothing more of that reply is heard, and the next reply comes whole."""
@@ -117,7 +141,10 @@ async def asks_one_at_a_time(bench: Bench) -> None:
     async with bench.session(Plan(replies=[Reply(hold=True), Reply()])) as voice:
         first = await bench.ask(voice)
         second = asyncio.ensure_future(bench.ask(voice))
-        await asyncio.sleep(0.1)
+        if "text" in bench.capabilities:
+            await bench.peer.reaches("text", 2)
+        for _ in range(20):  # turns, not time: on a busy machine it asks later
+            await asyncio.sleep(0.005)
         await bench.peer.act("release")
         await within(first.done(), "done()")
         await within((await second).done(), "done()")
@@ -282,3 +309,26 @@ async def keeps_exceptions_private(bench: Bench) -> None:
         results = await _called(bench, voice, 1)
         await bench.settle(lambda: bench.of(ToolCallResult), "no tool-call-result came")
     expect("hunter2" not in str(results), "the exception's text reached the service")
+
+
+@tools("VV-CON-146", needs="realtime turns tools interrupt", peer=True)
+async def keeps_results(bench: Bench) -> None:
+    """A tool that is still running when the user interrupts gives its result all the same: the service waits for it."""
+    began, ends = asyncio.Event(), asyncio.Event()
+
+    async def execute() -> str:
+        began.set()
+        await ends.wait()
+        return "late"
+
+    slow = Tool("slow", "Takes its time.", {"type": "object", "properties": {}}, execute)
+    plan = Plan(replies=[Reply(audio_ms=300, calls=[("slow", "{}", "call_1")]), Reply()])
+    async with bench.session(plan, tools=[slow]) as voice:
+        await bench.ask(voice)
+        await within(began.wait(), "the call of the tool")
+        await within(voice.interrupt(played_ms=100), "interrupt()")
+        ends.set()
+        results = (await bench.peer.until("tool_result", 1, "the result did not reach the service")).of(
+            "tool_result"
+        )
+    expect([one["call_id"] for one in results] == ["call_1"], f"the results are {results}")

@@ -15,7 +15,7 @@ from vivavoce_conformance.registry import NotApplicable, Unmet
 __all__ = ["PeerClient", "RealPeer"]
 
 _LIMIT = 64 * 1024 * 1024
-_PATIENCE = 3.0
+_PATIENCE = 6.0
 
 
 class PeerClient:

@@ -9,10 +9,12 @@ import asyncio
 import base64
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from vivavoce_conformance import integrity
 from vivavoce_conformance.peer.script import Plan, Seen
 from vivavoce_conformance.peer.service import Service
 from vivavoce_conformance.profile import load_object
@@ -26,8 +28,9 @@ _LIMIT = 64 * 1024 * 1024
 class Control:
     """What a line asks, done on the service: the kit's own, or whoever stands for a real one."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, service: Any, changed: Callable[[], list[str]] = list) -> None:
         self._service = service
+        self._changed = changed
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One line after the other, until whoever asks has left."""
@@ -47,6 +50,8 @@ class Control:
 
     async def do_seen(self) -> Seen:
         seen: Seen = self._service.report()
+        if changed := self._changed():
+            seen.failures = [f"it was changed by the dialect: {', '.join(changed[:6])}"]
         return seen
 
     async def do_heard(self) -> str:
@@ -71,7 +76,7 @@ class Control:
         seen: Seen = self._service.report()
         if kind == "closed":
             return seen.open <= count
-        if kind in ("connections", "open", "replies", "audio_bytes"):
+        if kind in ("connections", "open", "replies", "audio_bytes", "secret"):
             return bool(getattr(seen, kind) >= count)
         return len(seen.of(kind)) >= count
 
@@ -99,9 +104,10 @@ async def listen(serve: Any, rcvbuf: int | None = None) -> tuple[asyncio.Server,
 
 
 async def _main(dialect: str) -> None:
+    before, noted = integrity.fingerprint(), integrity.watch()
     service = Service(load_object(dialect))
     _, port = await listen(service.serve, rcvbuf=64 * 1024)
-    _, control = await listen(Control(service).serve)
+    _, control = await listen(Control(service, lambda: [*integrity.changes(before), *noted]).serve)
     print(port, control, flush=True)
     # The end of whoever started us is the end of our stdin.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)

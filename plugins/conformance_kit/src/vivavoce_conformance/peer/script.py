@@ -13,6 +13,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     """One reply. Audio is a ramp that goes on from reply to reply; it is sent in pieces of `chunk_ms`.
 
     `hold`: stop before the end, until `release` or a cancellation. `hold_first`: stop after the first piece of audio.
+    `late`: do not begin until `release`.
     `refuse`: refuse it with this code. `calls` are (name, arguments, call id).
     """
 
@@ -20,6 +21,7 @@ class Reply(msgspec.Struct, omit_defaults=True):
     audio_ms: int = 200
     chunk_ms: int = 20
     hold: bool = False
+    late: bool = False
     hold_first: bool = False
     refuse: str = ""
     calls: list[tuple[str, str, str]] = []
@@ -30,10 +32,12 @@ class Plan(msgspec.Struct, omit_defaults=True):
     """How connections are met, and with what replies. Each entry of `accept` is for one connection, then `normal`:
 
     `normal`, `silent` (never answers the upgrade), `mute` (upgraded, then silent), `http:STATUS`, `drop` (reset at once),
-    `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured).
+    `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured), `configured:mute`
+    (never acknowledges the configuration).
 
     `lag`: seconds before each acknowledgement. `slow`: one byte at a time. `fragments`: a WebSocket message in three
     frames. `deaf`: never reads after the configuration.
+    `secret`: what to look for in all that arrives.
     """
 
     accept: list[str] = []
@@ -42,6 +46,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     slow: bool = False
     fragments: bool = False
     deaf: bool = False
+    secret: str = ""
 
 
 class Seen(msgspec.Struct):
@@ -52,6 +57,7 @@ class Seen(msgspec.Struct):
     acknowledged: int = 0
     replies: int = 0
     audio_bytes: int = 0
+    secret: bool = False
     requests: list[str] = []
     asked: list[dict[str, Any]] = []
     wire: list[str] = []

@@ -91,6 +91,7 @@ class Service:
             socket = connection = WebSocket(reader, writer, slow=plan.slow, fragments=plan.fragments)
             if how != "drop":
                 self.seen.requests.append(await socket.upgrade(how))
+                self._look(self.seen.requests[-1])
                 dialect.request(self.seen.requests[-1].partition("\n")[0])
         else:
             connection = Stream(reader, writer, slow=plan.slow)
@@ -113,14 +114,17 @@ class Service:
         while True:
             frame = await talk.connection.receive()
             self._note(">", frame)
+            self._look(frame)
             asked, answers = talk.dialect.receive(frame)
-            if how == "configured:drop" and any(one.kind == "configure" for one in asked):
-                await talk.connection.fault("drop", 0)
-                return
+            if how.startswith("configured:") and any(one.kind == "configure" for one in asked):
+                if how == "configured:drop":
+                    await talk.connection.fault("drop", 0)
+                    return
+                answers = ()
             if answers and plan.lag:
                 await asyncio.sleep(plan.lag)
             # The acknowledgement is counted before it is sent: a client that has it must find it counted.
-            self.seen.acknowledged += sum(one.kind == "configure" for one in asked)
+            self.seen.acknowledged += sum(one.kind == "configure" for one in asked if answers)
             await self.send(talk, answers)
             for one in asked:
                 self._take(talk, one)
@@ -143,6 +147,11 @@ class Service:
         for frame in frames:
             self._note("<", frame)
             await talk.connection.send(frame)
+
+    def _look(self, frame: Frame) -> None:
+        """Whether the secret is in what arrived."""
+        text = frame if isinstance(frame, str) else frame.decode(errors="replace")
+        self.seen.secret = self.seen.secret or (bool(self.plan.secret) and self.plan.secret in text)
 
     def _note(self, way: str, frame: Frame) -> None:
         self._wire.append(picture(way, frame))
@@ -170,6 +179,8 @@ class Service:
         if reply.refuse:
             await self.send(talk, dialect.refuse(token, reply.refuse, "the peer refuses this reply"))
             return
+        if reply.late:
+            await self._held(talk)
         await self.send(talk, dialect.begin(token))
         status = reply.status
         if await self._audio(talk, reply) or (reply.hold and await self._held(talk)):

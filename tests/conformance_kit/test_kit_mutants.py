@@ -1,0 +1,87 @@
+"""Machine-made changes of providers: each is noticed by the check that is noted for it. `make mutants` tries all checks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import wrong_run
+from vivavoce_conformance.checks import CHECKS
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+if str(SCRIPTS) not in sys.path:
+    sys.path.append(str(SCRIPTS))
+
+import conformance_mutants as kit  # noqa: E402
+from changes import changes  # noqa: E402
+
+PROCESSES = 6
+
+
+async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:
+    """What was tried (`subject: change` and its check), and what of it was noticed."""
+    noted = kit.read_noticed()
+    tried: dict[str, str] = {}
+    pairs: dict[str, str] = {}
+    for subject in kit.subjects(directory):
+        for number, change in enumerate(changes(subject.source)):
+            check = noted.get(subject.name, {}).get(change.id, kit.LOADING)
+            if check != kit.LOADING:  # what cannot be loaded needs no check
+                name = f"{subject.name}: {change.id}"
+                tried[name] = check
+                pairs[f"{kit.write_mutant(directory, subject, number, change.source)}={check}"] = name
+    path = os.pathsep.join([str(directory), str(directory / "plugin" / "src"), *filter(None, sys.path)])
+
+    async def one(share: list[str]) -> set[str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(Path(wrong_run.__file__)),
+            *share,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        out, _ = await process.communicate()
+        told = [json.loads(line) for line in out.splitlines()]
+        return {pairs[f"{spec}={check}"] for spec, check, seen, *_ in told if seen}
+
+    shares = [[*pairs][n::PROCESSES] for n in range(PROCESSES)]
+    return tried, set().union(*await asyncio.gather(*map(one, shares)))
+
+
+@pytest.mark.timeout(400)
+def test_each_change_is_noticed_by_its_check(tmp_path: Path) -> None:
+    """One check for each change that `make mutants` has noted, of those that can still be made."""
+    tried, noticed = asyncio.run(try_all(tmp_path))
+    assert tried
+    assert sorted(tried.keys() - noticed) == []
+
+
+def test_noted_checks_are_there() -> None:
+    """What is noted names checks that exist, and what survives has a reason."""
+    noted = {check for changes in kit.read_noticed().values() for check in changes.values()}
+    assert noted <= CHECKS.keys() | {kit.LOADING}
+    reasons = [reason for changes in kit.read_survivors().values() for reason in changes.values()]
+    assert all(len(reason.split()) >= 5 for reason in reasons)
+
+
+def test_changes_have_names_of_their_own() -> None:
+    """A change is named by its function and its code: the names are unique, and outlive edits elsewhere."""
+    source = "def f(x):\n    if x and x > 1:\n        return [x, 1]\n    x.y = 2\n"
+    found = {change.id: change.source for change in changes(source)}
+    assert list(found) == list({change.id: 0 for change in changes("a = b\n\n" + source)})
+    assert found["f: `x > 1` -> `x >= 1`"] == source.replace("x > 1", "x >= 1").rstrip()
+    assert found["f: `x.y = 2` -> `pass`"].endswith("pass")
+    assert "f: `return [x, 1]` -> `return None`" in found
+
+
+def test_words_for_people_are_left_alone() -> None:
+    """Docstrings, annotations, imports, logs and the texts of errors are no behaviour."""
+    source = 'import os\n__all__ = ["f"]\ndef f(x: "str") -> "str":\n    """One."""\n    raise ValueError("two", code="x")\n'
+    assert {change.id for change in changes(source)} == {
+        "f: `raise ValueError('two', code='x')` -> `pass`",
+    }
