@@ -65,7 +65,7 @@ class _Server(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._gateway.draining or not self._gateway.sessions:
+        if self._gateway.draining or not (self._gateway.sessions or len(self._gateway.calls)):
             self._gateway.drain()
             super().handle_exit(sig, frame)
             return
