@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -302,6 +304,22 @@ def _lifetime(wanted: Any) -> float:
     return seconds
 
 
+def _shared(origins: tuple[str, ...]) -> list[Middleware]:
+    """What lets pages of other origins call by `fetch`; a WebSocket needs no such leave. The key is the page's own."""
+    if not origins:
+        return []
+    methods = ["GET", "POST", "DELETE"]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=methods,
+            allow_headers=["*"],
+            expose_headers=["Location"],
+        )
+    ]
+
+
 def create_app(config: GatewayConfig | None = None) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Any ASGI server with WebSockets hosts it."""
     gateway = Gateway(config or GatewayConfig())
@@ -316,7 +334,8 @@ def create_app(config: GatewayConfig | None = None) -> Starlette:
             Route("/healthz", gateway.healthz),
             Route("/metrics", gateway.metrics_text),
             Mount("/", page),
-        ]
+        ],
+        middleware=_shared(gateway.config.origins),
     )
     app.state.gateway = gateway
     return app
