@@ -8,8 +8,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -174,8 +176,9 @@ async def listening(http: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_sigterm_lets_a_call_end() -> None:
-    """SIGTERM: a running call goes on to its end, then the process ends."""
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[tuple[Any, str]]:
+    """The command in a process of its own, and its address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PROGRAM, "--port", "0", "--log-format", "json"),
         stdout=asyncio.subprocess.PIPE,
@@ -183,23 +186,72 @@ async def test_sigterm_lets_a_call_end() -> None:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    assert process.stderr is not None
     try:
         async with asyncio.timeout(40):
             found = re.search(rb"http://\S+?(?=/ )", await process.stdout.readline())
             assert found is not None
             http = found.group().decode()
             await listening(http)
-            async with calling(http) as peer:
-                process.send_signal(signal.SIGTERM)
-                await process.stderr.readuntil(b"draining: 1 sessions")
-                peer.send("response.create")
-                await peer.until("response.done")
-            await process.wait()
-            logged = (await process.stderr.read()).decode()
+            yield process, http
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
-    ended = [json.loads(line) for line in logged.splitlines() if "session ended" in line]
-    assert [line["end"] for line in ended] == ["client"]
+        await process.wait()
+
+
+async def ends(process: Any) -> list[str]:
+    """Wait until it has ended; how its sessions did."""
+    await process.wait()
+    logged = (await process.stderr.read()).decode()
+    return [json.loads(line)["end"] for line in logged.splitlines() if "session ended" in line]
+
+
+async def test_sigterm_lets_a_call_end() -> None:
+    """SIGTERM: a running call goes on to its end, then the process ends."""
+    async with serving() as (process, http):
+        async with calling(http) as peer:
+            process.send_signal(signal.SIGTERM)
+            await process.stderr.readuntil(b"draining: 1 sessions")
+            peer.send("response.create")
+            await peer.until("response.done")
+        assert await ends(process) == ["client"]
+
+
+async def test_second_sigterm_ends_a_call_at_once() -> None:
+    """Who cannot wait sends it twice: the call is hung up, and the process does not wait for its library."""
+    async with serving() as (process, http), calling(http) as peer:
+        process.send_signal(signal.SIGTERM)
+        await process.stderr.readuntil(b"draining: 1 sessions")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await peer.closed.wait()
+            assert await ends(process) == ["client"]
+
+
+ENDS_AT_ONCE = """
+import asyncio, contextlib, os
+import aioice.ice
+aioice.ice.get_host_addresses = lambda *args, **kwargs: ["127.0.0.1"]
+from gateways import Script, start
+from webrtc_peer import calling
+
+async def main():
+    gateway = await start(contextlib.AsyncExitStack(), Script().config())
+    peer = await calling(gateway.http).__aenter__()
+    (held,) = gateway.gateway.calls._tasks
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait({held}, timeout=10)
+    print(held.done(), flush=True)
+    os._exit(0)  # the other end would hang as well
+
+asyncio.run(main())
+"""
+
+
+def test_call_whose_library_was_cancelled() -> None:
+    """At the end of a process all tasks are cancelled at once, those of the WebRTC library too: the call still ends."""
+    support = {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[1] / "support")])}
+    command = [sys.executable, "-c", ENDS_AT_ONCE]
+    done = subprocess.run(command, env=os.environ | support, capture_output=True, text=True, timeout=40)
+    assert done.stdout == "True\n", done.stderr

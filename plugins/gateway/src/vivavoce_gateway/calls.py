@@ -42,6 +42,9 @@ _OPEN_S = 20.0
 """How long a call has for ICE, DTLS and its data channel."""
 _ANSWER_S = 10.0
 _GOODBYE_S = 1.0
+_END_S = 2.0
+"""What freeing a call takes at most. It takes milliseconds, but where its library's tasks have been cancelled (a process that
+ends at once), it would wait for ever."""
 _UNREAD = 1024 * 1024
 _WAITING = 2048
 """Messages that may wait for a session that is held up; audio may take a quarter of it."""
@@ -132,7 +135,11 @@ class Call:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
-        await self._pc.close()
+        try:
+            async with asyncio.timeout(_END_S):
+                await self._pc.close()
+        except TimeoutError:
+            logger.warning("a call did not end in time", extra={"call": self.id})
 
     # Sidebands.
 
