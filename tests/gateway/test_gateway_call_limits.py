@@ -241,7 +241,7 @@ async def main():
     (held,) = gateway.gateway.calls._tasks
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
-    await asyncio.wait({held}, timeout=10)
+    await asyncio.wait({held}, timeout=25)
     print(held.done(), flush=True)
     os._exit(0)  # the other end would hang as well
 
