@@ -131,6 +131,7 @@ def _load(spec: str, profile: str | None) -> tuple[Target | None, dict[str, Any]
         "name": target.name,
         "capabilities": capabilities,
         "dialect": profile_of.dialect,
+        "transport": load_object(profile_of.dialect).transport if profile_of.dialect else "",
         "service": profile_of.service or service_of(target.provider),
         "credentials": sorted(dict(getattr(target.provider, "credentials", None) or {}).values()),
         "observes": profile_of.has_peer and observes(load_object(profile_of.dialect or "")),

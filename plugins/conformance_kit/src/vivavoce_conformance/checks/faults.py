@@ -16,6 +16,7 @@ from vivavoce.events import Closed, ResponseDone, Speaking
 from vivavoce.testing import ramp
 
 from vivavoce_conformance.bench import PATIENCE, Bench, within
+from vivavoce_conformance.ear import sound
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import Unmet, expect, family
 
@@ -92,7 +93,7 @@ async def notices_an_end(bench: Bench) -> None:
     await _loses(bench, "end")
 
 
-@fault("VV-CON-082", needs="realtime turns", peer=True)
+@fault("VV-CON-082", needs="realtime turns", peer=True, over="websocket tcp")
 async def notices_a_half_close(bench: Bench) -> None:
     """A connection whose far half is closed, and stays open to read, ends the session."""
     await _loses(bench, "half_close")
@@ -167,7 +168,7 @@ async def survives_errors(bench: Bench) -> None:
     expect("invalid_value" in codes, f"the codes were {codes}")
 
 
-@fault("VV-CON-088", needs="realtime turns", peer=True)
+@fault("VV-CON-088", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_huge_messages(bench: Bench) -> None:
     """A single message of 2 MB of audio arrives bit by bit: limits of libraries are far above it."""
     async with bench.session() as voice:
@@ -193,13 +194,13 @@ async def _receives(bench: Bench, plan: Plan) -> None:
     expect(heard == spoken, f"{len(spoken)} bytes were spoken, {len(heard)} arrived, or others")
 
 
-@fault("VV-CON-089", needs="realtime turns", peer=True)
+@fault("VV-CON-089", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_single_bytes(bench: Bench) -> None:
     """Messages that arrive one byte at a time are the same messages."""
     await _receives(bench, Plan(slow=True))
 
 
-@fault("VV-CON-090", needs="realtime turns", peer=True)
+@fault("VV-CON-090", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_fragments(bench: Bench) -> None:
     """Messages that arrive in fragments are the same messages."""
     await _receives(bench, Plan(fragments=True))
@@ -375,11 +376,11 @@ async def closes_its_connection(bench: Bench) -> None:
     expect(await bench.peer.reaches("closed", 0, timeout=1.5), "the service still has a connection")
 
 
-@limits("VV-CON-106", needs="realtime", peer=True)
+@limits("VV-CON-106", needs="realtime", peer=True, by_ear=True)
 async def send_hands_over(bench: Bench) -> None:
     """Audio is handed to the transport as it is sent, not held until more comes."""
     async with bench.session() as voice:
-        await voice.send(ramp(100, voice.input_format))
+        await voice.send(sound(bench, 100, voice.input_format))
         size = voice.input_format.bytes_for(100)
         expect(await bench.peer.reaches("audio_bytes", size, timeout=2), "100 ms of audio did not arrive")
 

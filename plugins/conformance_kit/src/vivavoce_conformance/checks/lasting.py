@@ -12,9 +12,10 @@ from vivavoce import ReconnectPolicy, Voice
 from vivavoce.errors import VoiceError
 from vivavoce.events import Reconnected
 from vivavoce.provider import Session
-from vivavoce.testing import RecordingContext, ramp
+from vivavoce.testing import RecordingContext
 
 from vivavoce_conformance.bench import Bench, Recording, within
+from vivavoce_conformance.ear import sound
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import Unmet, expect, family
 
@@ -151,14 +152,14 @@ async def _lasting(bench: Bench, plan: Plan, **config: Any) -> AsyncIterator[Voi
     await within(voice.close(), "close()", 12)
 
 
-@reconnect("VV-CON-150", needs="realtime turns", peer=True)
+@reconnect("VV-CON-150", needs="realtime turns", peer=True, by_ear=True)
 async def restores(bench: Bench) -> None:
     """With `reconnect=True` a lost connection is restored, and the conversation goes on in the new one."""
     async with _lasting(bench, Plan()) as voice:
         await bench.replies(voice)
         await _restored(bench, voice)
         await bench.replies(voice)
-        await voice.send(ramp(100, voice.input_format))
+        await voice.send(sound(bench, 100, voice.input_format))
         arrived = await bench.peer.reaches("audio_bytes", voice.input_format.bytes_for(100))
     expect(arrived, "audio sent after the outage did not arrive")
 
@@ -197,7 +198,7 @@ async def gives_up_when_it_is_final(bench: Bench) -> None:
     """When the credential is refused on reconnecting, that is final: it is not tried again."""
     from vivavoce_conformance.profile import load_object
 
-    if load_object(bench.target.profile.dialect or "").transport != "websocket":
+    if load_object(bench.target.profile.dialect or "").transport == "tcp":
         return
     async with _lasting(bench, Plan(accept=["normal", "http:401", "http:401"])) as voice:
         await bench.peer.act("drop")
@@ -279,8 +280,8 @@ async def sends_its_key(bench: Bench) -> None:
     """The credential that the app gave is the one that the service gets."""
     from vivavoce_conformance.profile import load_object
 
-    websocket = load_object(bench.target.profile.dialect or "").transport == "websocket"
-    if bench.target.profile.credential is None or not websocket:
+    tcp = load_object(bench.target.profile.dialect or "").transport == "tcp"
+    if bench.target.profile.credential is None or tcp:
         return
     async with bench.session():
         seen = await bench.peer.seen()
