@@ -83,7 +83,8 @@ def test_wrong_provider_is_caught(spec: str, caught: dict[str, str | None]) -> N
 
 def test_every_check_has_a_wrong_provider() -> None:
     """A check that nobody fails would prove nothing; those that no provider can fail are named, with the reason."""
-    assert CHECKS.keys() - set(CORPUS.values()) == CORES_OWN | LIBRARYS_OWN
+    about_calls = {check.id for check in CHECKS.values() if check.over == {"webrtc"}}  # theirs: wrong_calls
+    assert CHECKS.keys() - set(CORPUS.values()) - about_calls == CORES_OWN | LIBRARYS_OWN
 
 
 def test_corpus_is_large() -> None:

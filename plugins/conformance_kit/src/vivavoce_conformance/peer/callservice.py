@@ -15,9 +15,10 @@ _REFUSED = b'{"error": {"message": "refused by the peer", "code": "refused"}}'
 
 
 class Calls:
-    """The calls of a service, by id."""
+    """The calls of a service, by id. `hung_up` is told of each call that its client ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, hung_up: Callable[[], None]) -> None:
+        self._hung_up = hung_up
         self._calls: dict[str, Call] = {}
         self._made = 0
 
@@ -33,6 +34,7 @@ class Calls:
             return request
         call = self._calls.get(path.split("/")[-2])
         if call is not None:
+            self._hung_up()
             call.hang_up()
         respond(writer, "200 OK" if call is not None else "404 Not Found")
         return None

@@ -32,6 +32,8 @@ class Plan(msgspec.Struct, omit_defaults=True):
     `normal`, `silent` (never answers the upgrade), `mute` (upgraded, then silent), `http:STATUS`, `drop` (reset at once),
     `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured).
 
+    Of a call also `nonsense` (the answer is no SDP), `dead` (no packet is answered), `shut` (the channel never opens).
+
     `lag`: seconds before each acknowledgement. `slow`: one byte at a time. `fragments`: a WebSocket message in three
     frames. `deaf`: never reads after the configuration.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,10 +32,10 @@ class _Talk:
         self.cancelled = asyncio.Event()
 
 
-def _calls() -> Any:
+def _calls(hung_up: Callable[[], None]) -> Any:
     from vivavoce_conformance.peer.callservice import Calls  # loads aiortc
 
-    return Calls()
+    return Calls(hung_up)
 
 
 class Service:
@@ -43,7 +43,7 @@ class Service:
 
     def __init__(self, make_dialect: type[PeerDialect]) -> None:
         self._make = make_dialect
-        self._calls = _calls() if make_dialect.transport == "webrtc" else None
+        self._calls = _calls(self._hung_up) if make_dialect.transport == "webrtc" else None
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.reset(Plan())
 
@@ -66,6 +66,9 @@ class Service:
         self.seen.wire = list(self._wire)
         self.seen.audio_bytes = len(self.audio)
         return self.seen
+
+    def _hung_up(self) -> None:
+        self.seen.asked.append({"kind": "hang_up", "connection": self.seen.connections})
 
     # Connections.
 
