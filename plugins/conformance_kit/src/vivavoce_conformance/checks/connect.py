@@ -139,7 +139,8 @@ async def _http(bench: Bench, status: int) -> VoiceError:
     return error
 
 
-def _uses_http(bench: Bench) -> bool:
+def _is_websocket(bench: Bench) -> bool:
+    """Whether it begins with HTTP: a WebSocket does, and the offer of a WebRTC call."""
     from vivavoce_conformance.profile import load_object
 
     return bool(load_object(bench.target.profile.dialect or "").transport != "tcp")
@@ -148,7 +149,7 @@ def _uses_http(bench: Bench) -> bool:
 @connect("VV-CON-036", needs="realtime", peer=True)
 async def tells_of_a_refused_credential(bench: Bench) -> None:
     """A refused credential (HTTP 401) is an `AuthenticationError`, and is not `retryable`."""
-    if _uses_http(bench):
+    if _is_websocket(bench):
         error = await _http(bench, 401)
         _is(error, AuthenticationError)
         expect(not error.retryable, "it is retryable")
@@ -157,14 +158,14 @@ async def tells_of_a_refused_credential(bench: Bench) -> None:
 @connect("VV-CON-037", needs="realtime", peer=True)
 async def tells_of_a_quota(bench: Bench) -> None:
     """A quota that is used up (HTTP 429) is a `QuotaError`."""
-    if _uses_http(bench):
+    if _is_websocket(bench):
         _is(await _http(bench, 429), QuotaError)
 
 
 @connect("VV-CON-038", needs="realtime", peer=True)
 async def tells_of_a_broken_service(bench: Bench) -> None:
     """A service that is broken for now (HTTP 503) is a `ConnectError` that is `retryable`."""
-    if _uses_http(bench):
+    if _is_websocket(bench):
         error = await _http(bench, 503)
         _is(error, ConnectError)
         expect(not isinstance(error, (AuthenticationError, QuotaError)), f"it is a {type(error).__name__}")
@@ -174,7 +175,7 @@ async def tells_of_a_broken_service(bench: Bench) -> None:
 @connect("VV-CON-039", needs="realtime", peer=True)
 async def tells_of_a_bad_request(bench: Bench) -> None:
     """A request that can never succeed (HTTP 404) is a `ConnectError` that is not `retryable`."""
-    if _uses_http(bench):
+    if _is_websocket(bench):
         error = await _http(bench, 404)
         _is(error, ConnectError)
         expect(not error.retryable, "it is retryable")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import importlib
 import json
 import os
 from base64 import b64decode, b64encode
@@ -39,6 +40,11 @@ _SENT_S = 0.3
 """What was said before a silence has left by then."""
 _DELTA = "response.output_audio.delta"
 _CLEAR = "output_audio_buffer.clear"
+
+
+# What the first call of a process would load in the middle of a check, here and at the provider: codecs, numpy, HTTP.
+importlib.import_module("vivavoce_openai_realtime.transports.webrtc")
+Converter(AudioFormat(48_000, 2), _PCM).feed(bytes(AudioFormat(48_000, 2).bytes_for(20)))
 
 
 class RealtimeCallDialect(RealtimeDialect):
