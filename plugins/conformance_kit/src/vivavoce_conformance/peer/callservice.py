@@ -9,7 +9,7 @@ from typing import Any
 from vivavoce_conformance.peer.calls import Call, Request, read_request
 from vivavoce_conformance.peer.connection import Gone
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "respond"]
 
 _REFUSED = b'{"error": {"message": "refused by the peer", "code": "refused"}}'
 
