@@ -105,14 +105,14 @@ window.events = []; window.loudest = 0;
 
 @pytest.fixture
 def microphone(tmp_path: Path) -> Path:
-    """A request that needs the tool, a sum, and one and a half seconds later, into the answer, a greeting."""
+    """A request that needs the tool, a greeting, whose answer is long, and two seconds later, into the answer, a sum."""
     file = tmp_path / "microphone.wav"
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(24_000)
         out.writeframes(bytes(2 * 24_000) + speech("go-forward-ten-meters", silence_ms=2400))
-        out.writeframes(speech("eight-plus-three", silence_ms=1500) + speech("hello", silence_ms=6000))
+        out.writeframes(speech("hello", silence_ms=2000) + speech("eight-plus-three", silence_ms=8000))
     return file
 
 
@@ -234,12 +234,12 @@ def check_conversation(seen: list[dict[str, Any]]) -> None:
     heard = [
         event["transcript"] for event in by_type["conversation.item.input_audio_transcription.completed"]
     ]
-    assert heard == ["go forward ten meters", "eight plus three", "hello"]
+    assert heard == ["go forward ten meters", "hello", "eight plus three"]
     assert by_type["response.function_call_arguments.done"][0]["arguments"] == '{"meters":10}'
     said = [event["transcript"] for event in by_type["response.output_audio_transcript.done"]]
     assert "arrived" in said[0]
-    assert "is 11" in said[1]
-    assert 0 < by_type["conversation.item.truncated"][0]["audio_end_ms"] < 2_500
+    assert "I can do sums" in said[1]
+    assert 0 < by_type["conversation.item.truncated"][0]["audio_end_ms"] < 4_500
     assert "response.output_audio.delta" not in by_type
     assert "error" not in by_type
 
