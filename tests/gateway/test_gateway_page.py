@@ -203,6 +203,7 @@ def hold(driver: Any, url: str, transport: str) -> None:
     page.click("connect")
     wait(lambda: page.text("status").startswith("Connected"))
     page.click("mic")
+    wait(lambda: driver.find_element(By.ID, "mic").get_attribute("aria-pressed") == "true")
     driver.find_element(By.ID, "hold").send_keys("")  # the focus
     ActionChains(driver).key_down(Keys.SPACE).pause(8).key_up(Keys.SPACE).perform()
     wait(lambda: "eight plus three" in page.text("transcript"))
