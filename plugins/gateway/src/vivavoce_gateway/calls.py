@@ -25,7 +25,8 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 from vivavoce.audio import AudioFormat, Converter
 from vivavoce_openai_realtime.protocol import Fault
-from vivavoce_openai_realtime.transports.media import OutgoingAudio, read_audio
+from vivavoce_openai_realtime.transports.media import OutgoingAudio
+from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
 from vivavoce_gateway import shapes
 from vivavoce_gateway.config import GatewayConfig
@@ -84,7 +85,7 @@ class Call:
         self._channel: RTCDataChannel | None = None
         self._session: ClientSession | None = None
         self._converter: Converter | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: Hearing | None = None
         self._open = asyncio.Event()
         self._low = asyncio.Event()
         self._gone = False
@@ -134,8 +135,7 @@ class Call:
         self._end_sidebands(1000, "the call is over")
         self._voice.stop()
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await self._listening.stop()
         try:
             async with asyncio.timeout(_END_S):
                 await self._pc.close()
@@ -176,7 +176,7 @@ class Call:
 
     def _track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(read_audio(track, self._hears))
+            self._listening = hear(self._pc, track, self._hears)
 
     def _data_channel(self, channel: RTCDataChannel) -> None:
         if channel.label != _CHANNEL or self._channel is not None:

@@ -22,7 +22,8 @@ from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessi
 from aiortc.exceptions import InvalidStateError
 from vivavoce import AudioFormat
 from vivavoce.audio import Converter
-from vivavoce_openai_realtime.transports.media import OutgoingAudio, read_audio
+from vivavoce_openai_realtime.transports.media import OutgoingAudio
+from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
 from vivavoce_conformance.ear import melody
 from vivavoce_conformance.peer.connection import Gone
@@ -110,7 +111,7 @@ class Call:
         self._voice.on_drained = self._drained
         self._inbox: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._channel: RTCDataChannel | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: Hearing | None = None
         self._converter: Converter | None = None
         self._open = asyncio.Event()
         self._done: set[str] = set()  # replies that have been made
@@ -154,7 +155,7 @@ class Call:
         """Free everything."""
         self._voice.stop()
         if self._listening is not None:
-            self._listening.cancel()
+            await self._listening.stop()
         try:
             async with asyncio.timeout(_END_S):
                 await self._pc.close()
@@ -164,7 +165,7 @@ class Call:
     # What the library tells.
 
     def _track(self, track: Any) -> None:
-        self._listening = asyncio.get_running_loop().create_task(read_audio(track, self._hears))
+        self._listening = hear(self._pc, track, self._hears)
 
     def _hears(self, pcm: bytes, format: AudioFormat) -> None:
         if self._converter is None:

@@ -102,12 +102,12 @@ class Service:
     async def _call(self, call: Connection, how: str, seen: Seen) -> None:
         seen.open += 1
         try:
-            await self._talk(call, how)
+            await self._talk(call, self._make(), how)
         finally:
             seen.open -= 1
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, how: str) -> None:
-        plan, dialect = self.plan, self._make
+        plan, dialect = self.plan, self._make()
         connection: Stream
         if how == "silent":
             while await reader.read(65536):
@@ -123,10 +123,10 @@ class Service:
         if how == "drop":
             connection.drop()
             return
-        await self._talk(connection, how)
+        await self._talk(connection, dialect, how)
 
-    async def _talk(self, connection: Connection, how: str) -> None:
-        talk = _Talk(connection, self._make())
+    async def _talk(self, connection: Connection, dialect: PeerDialect, how: str) -> None:
+        talk = _Talk(connection, dialect)
         if how == "mute":
             while True:
                 self._note(">", await connection.receive())
