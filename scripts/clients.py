@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "clients"
 SCRIPTS = ROOT / "tests" / "clients"
 AUDIO = ROOT / "examples" / "audio"
-CONFIG = 'provider = "local"\nconfig = { phrases = ["go forward ten meters", "hello"] }\n'
+CONFIG = """provider = "local"
+config = { phrases = ["go forward ten meters", "hello"] }
+origins = ["*"]
+"""
 LENIENT = "--installable"
 INSTALL_S = 240
 
@@ -44,6 +47,7 @@ class Client:
     script: str
     # What it cannot do, and why.
     cannot: tuple[tuple[str, str], ...] = ()
+    in_browser: bool = False
 
     @property
     def is_npm(self) -> bool:
@@ -56,6 +60,12 @@ CLIENTS = (
     Client("livekit", ("livekit-plugins-openai>=1.2",), "livekit_openai.py"),
     Client("pipecat", ("pipecat-ai[openai]>=1.0",), "pipecat_openai.py"),
     Client("agents-realtime", ("@openai/agents-realtime", "zod"), "openai_agents_js.mjs"),
+    Client(
+        "agents-webrtc",
+        ("@openai/agents-realtime", "zod", "esbuild"),
+        "openai_agents_webrtc.mjs",
+        in_browser=True,
+    ),
     Client("mastra", ("@mastra/voice-openai-realtime", "zod@3"), "mastra.mjs"),
 )
 
@@ -197,9 +207,21 @@ def npm_command(client: Client) -> list[str]:
             timeout=INSTALL_S,
         )
         stamp.write_text(" ".join(client.packages))
-    for script in ("parts.mjs", client.script):
+    for script in ("parts.mjs", "parts_browser.mjs", client.script):
         shutil.copy(SCRIPTS / script, home / script)
+    if client.in_browser:
+        return browser_command(home, client)
     return ["node", str(home / client.script)]
+
+
+def browser_command(home: Path, client: Client) -> list[str]:
+    """The same in a browser, which takes one file that holds everything."""
+    bundle = home / "bundle.js"
+    build = [str(home / "node_modules" / ".bin" / "esbuild"), client.script]
+    subprocess.run(
+        [*build, "--bundle", "--format=esm", "--log-level=error", f"--outfile={bundle}"], cwd=home, check=True
+    )
+    return [sys.executable, str(ROOT / "scripts" / "browser_client.py"), str(bundle)]
 
 
 if __name__ == "__main__":

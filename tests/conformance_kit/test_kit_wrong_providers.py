@@ -52,7 +52,8 @@ def test_wrong_provider_is_caught(spec: str, caught: dict[str, str | None]) -> N
 
 def test_every_check_is_needed() -> None:
     """Each check has a wrong provider that no other one catches; `make mutants` judges them by all checks."""
-    assert {CORPUS[spec] for spec in ALONE} == CHECKS.keys()
+    about_calls = {check.id for check in CHECKS.values() if check.over == {"webrtc"}}  # theirs: wrong_calls
+    assert {CORPUS[spec] for spec in ALONE} == CHECKS.keys() - about_calls
 
 
 def test_corpus_is_large() -> None:

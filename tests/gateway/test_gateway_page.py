@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import re
 import shutil
+import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from vivavoce_gateway import GatewayConfig
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -39,15 +42,15 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 
 
 @pytest.fixture
-def microphone(tmp_path: Path) -> Path:
-    """A sum, and one and a half seconds later, into the answer, a greeting."""
+def microphone(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A greeting, whose answer is long, and two seconds later, into the answer, a sum; or what a test gives."""
+    said = speech("hello", silence_ms=2000) + speech("eight-plus-three", silence_ms=8000)
     file = tmp_path / "microphone.wav"
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(24_000)
-        out.writeframes(bytes(24_000))
-        out.writeframes(speech("eight-plus-three", silence_ms=1500) + speech("hello", silence_ms=6000))
+        out.writeframes(getattr(request, "param", bytes(24_000) + said))
     return file
 
 
@@ -91,6 +94,9 @@ class Page:
     def click(self, id: str) -> None:
         self.driver.find_element(By.ID, id).click()
 
+    def choose(self, id: str, name: str) -> None:
+        Select(self.driver.find_element(By.ID, id)).select_by_visible_text(name)
+
     def text(self, id: str) -> str:
         return str(self.driver.find_element(By.ID, id).text)
 
@@ -108,18 +114,21 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
-def speak(driver: Any, url: str, folder: Path) -> None:
+def speak(driver: Any, url: str, transport: str, folder: Path) -> None:
     page = Page(driver, url)
+    page.choose("transport", transport)
     loudest = "(window.loudest = 0, setInterval(() => window.loudest = Math.max(window.loudest, document.getElementById('level-out').value), 20))"
     page.run(loudest)
     page.click("connect")
-    wait(lambda: page.text("status").startswith("Connected"))
+    wait(lambda: page.text("status") == f"Connected to local by {transport}")
+    assert not driver.find_element(By.ID, "transport").is_enabled()
     page.click("mic")
-    wait(lambda: "eight plus three" in page.text("transcript"))
-    wait(lambda: re.search(r"is 11", page.text("transcript")))
+    wait(lambda: "hello" in page.text("transcript"))
+    wait(lambda: "I can do sums" in page.text("transcript"))
     wait(lambda: "conversation.item.truncated" in page.event_types())
+    wait(lambda: "eight plus three" in page.text("transcript"))
+    wait(lambda: "is 11" in page.text("transcript"))
     wait(lambda: page.event_types().count("response.done") >= 2)
-    wait(lambda: "hello" in page.text("transcript").lower())
     assert page.run("window.loudest") > 0.3
     assert re.search(r"interrupted after [0-9.]+ s", page.text("transcript"))
     assert re.match(r"Last \d+ ms", page.text("latency-words"))
@@ -128,47 +137,111 @@ def speak(driver: Any, url: str, folder: Path) -> None:
     for look in ("light", "dark"):
         feature = {"name": "prefers-color-scheme", "value": look}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        driver.save_screenshot(str(folder / f"gateway-page-{look}.png"))
+        driver.save_screenshot(str(folder / f"gateway-page-{transport}-{look}.png"))
     page.click("save")
     page.click("connect")
     wait(lambda: page.text("status") == "Not connected")
     assert page.problems() == []
 
 
-async def test_conversation_in_a_browser(serve: Any, browser: Any) -> None:
+CALLABLE = importlib.util.find_spec("aiortc") is not None
+TRANSPORTS = [
+    "WebSocket",
+    pytest.param("WebRTC", marks=pytest.mark.skipif(not CALLABLE, reason="aiortc is not installed")),
+]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_conversation_in_a_browser(serve: Any, browser: Any, transport: str) -> None:
     """The page connects, hears recorded speech, shows the right transcript, plays a reply that can be heard, and is
     interrupted; nothing goes wrong in its console."""
     gateway = await serve(GatewayConfig(config=PHRASES))
     kept = Path(__file__).parents[2] / "build"
     kept.mkdir(exist_ok=True)
-    await asyncio.to_thread(speak, browser, gateway.http, kept)
+    await asyncio.to_thread(speak, browser, gateway.http, transport, kept)
     for look in ("light", "dark"):
-        assert (kept / f"gateway-page-{look}.png").stat().st_size > 20_000
+        assert (kept / f"gateway-page-{transport}-{look}.png").stat().st_size > 20_000
+    await gateway.gateway.drained(5)
+    assert not len(gateway.gateway.calls)
 
 
-def write(driver: Any, url: str) -> None:
+def write(driver: Any, url: str, transport: str) -> None:
     page = Page(driver, url)
     assert page.driver.find_element(By.ID, "say").get_attribute("disabled")
-    page.click("connect")
-    wait(lambda: page.text("status").startswith("Connected"))
-    # By keyboard alone: the message field has the focus.
+    # By keyboard alone; once connected, the message field has the focus.
+    driver.find_element(By.ID, "transport").send_keys(transport)
+    driver.find_element(By.ID, "connect").send_keys(Keys.ENTER)
+    wait(lambda: page.text("status") == f"Connected to local by {transport}")
     driver.switch_to.active_element.send_keys("What is two plus two?", Keys.ENTER)
     wait(lambda: "is 4" in page.text("transcript"))
     wait(lambda: page.text("playing") == "speaking")
-    page.click("stop")
+    driver.find_element(By.ID, "stop").send_keys(Keys.ENTER)
     wait(lambda: "conversation.item.truncated" in page.event_types())
+    wait(lambda: "interrupted after" in page.text("transcript"))
+    wait(lambda: page.text("playing") == "quiet")
     assert page.problems() == []
     unlabelled = page.run(
         "[...document.querySelectorAll('input,select,button')].filter(e => !(e.labels?.length || e.textContent.trim()"
         " || e.getAttribute('aria-label'))).map(e => e.id)"
     )
     assert unlabelled == []
+    page.click("connect")
+    wait(lambda: page.text("status") == "Not connected")
 
 
-async def test_writing_by_keyboard(serve: Any, browser: Any) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_writing_by_keyboard(serve: Any, browser: Any, transport: str) -> None:
     """Without a microphone and without a mouse: text in, voice out, and the reply can be stopped."""
     gateway = await serve(GatewayConfig())
-    await asyncio.to_thread(write, browser, gateway.http)
+    await asyncio.to_thread(write, browser, gateway.http, transport)
+
+
+def hold(driver: Any, url: str, transport: str) -> None:
+    page = Page(driver, url)
+    page.choose("transport", transport)
+    page.choose("turns", "by hand (hold Space)")
+    page.click("connect")
+    wait(lambda: page.text("status").startswith("Connected"))
+    page.click("mic")
+    wait(lambda: driver.find_element(By.ID, "mic").get_attribute("aria-pressed") == "true")
+    driver.find_element(By.ID, "hold").send_keys("")  # the focus
+    ActionChains(driver).key_down(Keys.SPACE).pause(8).key_up(Keys.SPACE).perform()
+    wait(lambda: "eight plus three" in page.text("transcript"))
+    wait(lambda: "is 11" in page.text("transcript"))
+    assert "input_audio_buffer.speech_started" not in page.event_types()
+    assert page.event_types().count("input_audio_buffer.committed") == 1
+    assert page.problems() == []
+    page.click("connect")
+    wait(lambda: page.text("status") == "Not connected")
+
+
+# On a busy machine it takes a while from the microphone's first sound to the key.
+LATER = bytes(2 * 24_000 * 3) + speech("eight-plus-three", silence_ms=20_000)
+
+
+@pytest.mark.parametrize("microphone", [pytest.param(LATER, id="later")], indirect=True)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_turns_by_hand(serve: Any, browser: Any, transport: str) -> None:
+    """What is said while Space is held is the turn, and nothing else is."""
+    gateway = await serve(GatewayConfig(config=PHRASES))
+    await asyncio.to_thread(hold, browser, gateway.http, transport)
+
+
+def refused(driver: Any, url: str) -> str:
+    page = Page(driver, url)
+    page.choose("transport", "WebRTC")
+    page.click("connect")
+    wait(lambda: page.text("status").startswith("Cannot connect"))
+    assert driver.find_element(By.ID, "transport").is_enabled()
+    return page.text("status")
+
+
+async def test_gateway_without_webrtc(serve: Any, browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed the page says what to do, and WebSocket can be chosen instead."""
+    monkeypatch.setitem(sys.modules, "vivavoce_gateway.calls", None)
+    gateway = await serve(GatewayConfig())
+    told = await asyncio.to_thread(refused, browser, gateway.http)
+    assert 'pip install "vivavoce-gateway[webrtc]"' in told
 
 
 async def test_page_needs_nothing_from_elsewhere(serve: Any) -> None:

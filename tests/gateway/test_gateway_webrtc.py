@@ -319,6 +319,26 @@ async def test_offers_that_are_refused(serve: Any) -> None:
     assert gateway.gateway.places.taken == 0
 
 
+async def test_names_of_a_local_network_are_not_asked_for(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser that hides its addresses behind names is answered at once, and nothing is sent to find them."""
+    asked: list[Any] = []
+
+    async def ask(subscriber: Any) -> Any:
+        asked.append(subscriber)
+        raise OSError("no network")
+
+    monkeypatch.setattr("aioice.ice.get_or_create_mdns_protocol", ask)
+    gateway = await serve(GatewayConfig())
+    name = "1b4d3f6e-5a0c-4c55-8a7b-0d5c5a3a9a11.local"
+    hidden = re.sub(r"(a=candidate:\S+ 1 udp \d+) \S+", rf"\1 {name}", await offer())
+    assert name in hidden
+    async with httpx.AsyncClient(base_url=gateway.http) as http:
+        answer = await http.post("/v1/realtime/calls?model=local", content=hidden, headers=SDP)
+    assert (answer.status_code, asked) == (201, [])
+
+
 async def test_call_with_an_ephemeral_key(serve: Any, script: Script) -> None:
     """An offer alone, with a key that has the session's settings."""
     gateway = await serve(script.config(keys=("right",)))

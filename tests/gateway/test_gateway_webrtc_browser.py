@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from client_speech import speech
 from gateways import check_official
@@ -39,9 +42,23 @@ pytestmark = [
 PHRASES = {"phrases": ["go forward ten meters", "eight plus three", "hello"]}
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
 
-# As in the guide "Realtime API with WebRTC", with a tool.
+METERS = {"type": "object", "properties": {"meters": {"type": "integer"}}, "required": ["meters"]}
+TOOL = {
+    "type": "function",
+    "name": "go_forward",
+    "description": "Go forward some meters.",
+    "parameters": METERS,
+}
+SESSION = {
+    "type": "realtime",
+    "model": "gpt-realtime",
+    "tools": [TOOL],
+    "audio": {"input": {"transcription": {"model": "whisper-1"}}},
+}
+
+# As in the guide "Realtime API with WebRTC": the offer goes alone, or with a session.
 CALL = """
-const done = arguments[arguments.length - 1];
+const [gateway, key, session, done] = arguments;
 window.events = []; window.loudest = 0;
 (async () => {
   const pc = window.pc = new RTCPeerConnection();
@@ -70,15 +87,13 @@ window.events = []; window.loudest = 0;
     }
   };
   await pc.setLocalDescription(await pc.createOffer());
-  const meters = {type: "object", properties: {meters: {type: "integer"}}, required: ["meters"]};
-  const tool = {type: "function", name: "go_forward", description: "Go forward some meters.", parameters: meters};
-  const audio = {input: {transcription: {model: "whisper-1"}}};
-  const form = new FormData();
-  form.set("sdp", pc.localDescription.sdp);
-  form.set("session", JSON.stringify({type: "realtime", model: "gpt-realtime", tools: [tool], audio}));
-  const answer = await fetch("/v1/realtime/calls", {
-    method: "POST", body: form, headers: {Authorization: "Bearer any-key"},
-  });
+  let body = pc.localDescription.sdp, headers = {Authorization: `Bearer ${key}`};
+  if (session) {
+    body = new FormData();
+    body.set("sdp", pc.localDescription.sdp);
+    body.set("session", JSON.stringify(session));
+  } else headers["Content-Type"] = "application/sdp";
+  const answer = await fetch(`${gateway}/v1/realtime/calls`, {method: "POST", body, headers});
   if (answer.status != 201) throw new Error(await answer.text());
   window.place = answer.headers.get("Location");
   await pc.setRemoteDescription({type: "answer", sdp: await answer.text()});
@@ -90,14 +105,14 @@ window.events = []; window.loudest = 0;
 
 @pytest.fixture
 def microphone(tmp_path: Path) -> Path:
-    """A request that needs the tool, a sum, and one and a half seconds later, into the answer, a greeting."""
+    """A request that needs the tool, a greeting, whose answer is long, and two seconds later, into the answer, a sum."""
     file = tmp_path / "microphone.wav"
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(24_000)
         out.writeframes(bytes(2 * 24_000) + speech("go-forward-ten-meters", silence_ms=2400))
-        out.writeframes(speech("eight-plus-three", silence_ms=1500) + speech("hello", silence_ms=6000))
+        out.writeframes(speech("hello", silence_ms=2000) + speech("eight-plus-three", silence_ms=8000))
     return file
 
 
@@ -128,9 +143,33 @@ def wait(condition: Callable[[], Any], what: str, seconds: float = 25) -> Any:
     return found
 
 
-def call(driver: Any, url: str) -> list[dict[str, Any]]:
-    driver.get(url)
-    assert driver.execute_async_script(CALL) == "open"
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """A page of another origin than the gateway's."""
+
+    class Blank(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>an app</title>")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def call(
+    driver: Any, page: str, gateway: str, key: str, session: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    driver.get(page)
+    assert driver.execute_async_script(CALL, gateway, key, session) == "open"
     assert driver.execute_script("return window.place").startswith("/v1/realtime/calls/rtc_")
 
     def events(type: str) -> list[dict[str, Any]]:
@@ -155,7 +194,38 @@ def call(driver: Any, url: str) -> list[dict[str, Any]]:
 async def test_call_from_a_browser(serve: Any, browser: Any) -> None:
     """Connect, speech in, transcript, a tool call, an audible reply, barge-in, close; every event an official one."""
     gateway = await serve(GatewayConfig(config=PHRASES))
-    seen = await asyncio.to_thread(call, browser, gateway.http)
+    seen = await asyncio.to_thread(call, browser, gateway.http, gateway.http, "any-key", SESSION)
+    check_conversation(seen)
+    await check_end(gateway)
+
+
+async def test_call_with_an_ephemeral_key_from_another_origin(
+    serve: Any, browser: Any, elsewhere: str
+) -> None:
+    """The same, as an app does it whose server keeps the key: its page has an ephemeral one, with the session in it."""
+    gateway = await serve(GatewayConfig(config=PHRASES, keys=("right",), origins=(elsewhere,)))
+    async with httpx.AsyncClient(base_url=gateway.http) as http:
+        headers = {"Authorization": "Bearer right"}
+        made = await http.post("/v1/realtime/client_secrets", json={"session": SESSION}, headers=headers)
+    key = made.json()["value"]
+    seen = await asyncio.to_thread(call, browser, elsewhere, gateway.http, key, None)
+    check_conversation(seen)
+    await check_end(gateway)
+
+
+async def test_page_of_an_origin_that_is_not_allowed(serve: Any, browser: Any, elsewhere: str) -> None:
+    """The browser itself keeps it from calling."""
+    gateway = await serve(GatewayConfig(config=PHRASES, origins=("https://other.example",)))
+
+    def refused() -> str:
+        browser.get(elsewhere)
+        return str(browser.execute_async_script(CALL, gateway.http, "any-key", SESSION))
+
+    assert "Failed to fetch" in await asyncio.to_thread(refused)
+    assert not len(gateway.gateway.calls)
+
+
+def check_conversation(seen: list[dict[str, Any]]) -> None:
     for event in seen:
         check_official(event)
     by_type: dict[str, list[dict[str, Any]]] = {}
@@ -164,14 +234,18 @@ async def test_call_from_a_browser(serve: Any, browser: Any) -> None:
     heard = [
         event["transcript"] for event in by_type["conversation.item.input_audio_transcription.completed"]
     ]
-    assert heard == ["go forward ten meters", "eight plus three", "hello"]
+    assert heard == ["go forward ten meters", "hello", "eight plus three"]
     assert by_type["response.function_call_arguments.done"][0]["arguments"] == '{"meters":10}'
     said = [event["transcript"] for event in by_type["response.output_audio_transcript.done"]]
     assert "arrived" in said[0]
-    assert "is 11" in said[1]
-    assert 0 < by_type["conversation.item.truncated"][0]["audio_end_ms"] < 2_500
+    assert "I can do sums" in said[1]
+    assert 0 < by_type["conversation.item.truncated"][0]["audio_end_ms"] < 4_500
     assert "response.output_audio.delta" not in by_type
     assert "error" not in by_type
+
+
+async def check_end(gateway: Any) -> None:
+    """The client has gone: nothing of its call is left."""
     async with asyncio.timeout(10):
         while gateway.gateway.sessions:
             await asyncio.sleep(0.05)

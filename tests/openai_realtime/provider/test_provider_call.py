@@ -94,6 +94,23 @@ async def test_finished_before_it_begins_to_be_heard(clock: Any, link: CallLink,
     assert [event.id for event in told.of(ResponseDone)] == ["resp_1"]
 
 
+@pytest.mark.parametrize("status", ["incomplete", "failed"])
+async def test_broken_off_before_it_begins_to_be_heard(
+    clock: Any, link: CallLink, told: Told, status: str
+) -> None:
+    """What there is of a reply that was broken off is heard before its end is told."""
+    begin(link)
+    done(link, status=status)
+    say(link, "output_audio_buffer.started", response_id="resp_1")
+    link.receive_audio(LOUD, OPUS)
+    say(link, "output_audio_buffer.stopped", response_id="resp_1")
+    await asyncio.sleep(0.3)
+    assert [type(event) for event in told.events if isinstance(event, (Speaking, ResponseDone))] == [
+        Speaking,
+        ResponseDone,
+    ]
+
+
 async def test_silence_before_the_reply_does_not_count(clock: Any, link: CallLink, told: Told) -> None:
     """The position in a reply counts from its first sound; silence within it belongs to it."""
     begin(link)

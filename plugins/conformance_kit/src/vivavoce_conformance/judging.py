@@ -45,7 +45,9 @@ async def judge_async(
     first = await start_runner(case, "")
     await first.end()
     capabilities = case.told["capabilities"]
-    case.checks = applicable(capabilities, has_peer=bool(case.told["dialect"]))
+    case.checks = applicable(
+        capabilities, has_peer=bool(case.told["dialect"]), transport=case.told["transport"]
+    )
     unknown = sorted({*only, *case.waivers} - CHECKS.keys())
     if unknown:
         raise ConfigError(

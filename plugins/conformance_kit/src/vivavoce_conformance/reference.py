@@ -11,7 +11,8 @@ _HEAD = """# Conformance checks
 
 Every check of `vivavoce conformance`, made from its registry: do not edit. An id is never used for another check. A MUST
 holds for every provider that declares what the check needs; a SHOULD is needed for gold. See
-[how to use the kit](../how-to/conformance.md).
+[how to use the kit](../how-to/conformance.md). Over WebRTC audio passes a codec, and nothing can arrive bit by bit: there, a check
+that says "by ear" compares the tones that are heard, their order, how long they last and how loud they are.
 
 """
 
@@ -35,4 +36,8 @@ def _conditions(check: Check) -> str:
     words = [check.level, f"needs {', '.join(needs)}" if needs else "for every provider"]
     if check.peer:
         words.append("for providers with a service")
+    if check.over:
+        words.append(f"over {' or '.join(sorted(check.over))}")
+    if check.by_ear:
+        words.append("by ear over WebRTC")
     return f"{'; '.join(words)}; since API level {check.since}."

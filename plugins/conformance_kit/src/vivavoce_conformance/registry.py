@@ -55,7 +55,8 @@ def expect(met: object, seen: str) -> None:
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One expectation. `needs` are capabilities; `peer`: it needs a service that the kit plays."""
+    """One expectation. `needs` are capabilities; `peer`: it needs a service that the kit plays; `over`: the transports that
+    it is about, if not all; `by_ear`: over a lossy transport it compares what a listener would notice, not bits."""
 
     id: str
     family: str
@@ -66,6 +67,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     any_of: frozenset[str] = frozenset()
     peer: bool = False
     since: int = 1
+    over: frozenset[str] = frozenset()
+    by_ear: bool = False
 
     @property
     def anchor(self) -> str:
@@ -92,6 +95,8 @@ def family(name: str) -> Callable[..., Callable[[CheckFunction], CheckFunction]]
         peer: bool = False,
         level: Level = "MUST",
         since: int = 1,
+        over: str = "",
+        by_ear: bool = False,
     ) -> Callable[[CheckFunction], CheckFunction]:
         def register(function: CheckFunction) -> CheckFunction:
             if id in CHECKS or id in RETIRED:
@@ -108,6 +113,8 @@ def family(name: str) -> Callable[..., Callable[[CheckFunction], CheckFunction]]
                 any_of=frozenset(any_of.split()),
                 peer=peer,
                 since=since,
+                over=frozenset(over.split()),
+                by_ear=by_ear,
             )
             return function
 
@@ -116,8 +123,8 @@ def family(name: str) -> Callable[..., Callable[[CheckFunction], CheckFunction]]
     return numbered
 
 
-def applicable(capabilities: Iterable[str], *, has_peer: bool) -> list[Check]:
-    """The checks that hold for a provider with these capabilities, in the order of their ids."""
+def applicable(capabilities: Iterable[str], *, has_peer: bool, transport: str = "") -> list[Check]:
+    """The checks that hold for a provider with these capabilities over this transport, in the order of their ids."""
     stated = frozenset(capabilities)
     return [
         check
@@ -125,4 +132,5 @@ def applicable(capabilities: Iterable[str], *, has_peer: bool) -> list[Check]:
         if check.needs <= stated
         and (not check.any_of or check.any_of & stated)
         and (has_peer or not check.peer)
+        and (not check.over or transport in check.over)
     ]

@@ -135,18 +135,20 @@ def _load(spec: str, profile: str | None) -> tuple[Target | None, dict[str, Any]
     try:
         target = load_target(spec, profile)
         capabilities = sorted(target.capabilities)
+        dialect = target.profile.dialect
+        transport = load_object(dialect).transport if dialect else ""
     except VoiceError as bad:
         return None, {"failed": str(bad)}
     except BaseException as bad:
         return None, {"failed": f"{spec} cannot be imported: {type(bad).__name__}: {bad}"}
-    profile_of = target.profile
     return target, {
         "name": target.name,
         "capabilities": capabilities,
-        "dialect": profile_of.dialect,
-        "service": profile_of.service or service_of(target.provider),
+        "dialect": dialect,
+        "transport": transport,
+        "service": target.profile.service or service_of(target.provider),
         "credentials": sorted(dict(getattr(target.provider, "credentials", None) or {}).values()),
-        "observes": profile_of.has_peer and observes(load_object(profile_of.dialect or "")),
+        "observes": bool(dialect) and observes(load_object(dialect or "")),
         "api": target.provider.api,
     }
 

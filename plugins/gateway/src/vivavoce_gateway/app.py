@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -126,16 +128,20 @@ class Gateway:
             return
         offer = Offer.of(socket.headers, socket.scope.get("subprotocols", ()))
         await socket.accept(offer.subprotocol)
+        call_id = socket.query_params.get("call_id")
+        if call_id is not None:
+            await self.calls.join(_SocketChannel(socket), call_id, offer)
+            return
         owner = self.access.owner(offer.key)
         try:
             opening = self.opening(socket.query_params, offer, owner)
         except Fault as fault:
-            await self._refuse(_SocketChannel(socket), fault, *close_for(fault.code, fault.message))
+            await self.refuse(_SocketChannel(socket), fault, *close_for(fault.code, fault.message))
             return
         assert owner is not None
         full = self.full(owner)
         if full is not None:
-            await self._refuse(_SocketChannel(socket), full, 1013, full.message)
+            await self.refuse(_SocketChannel(socket), full, 1013, full.message)
             return
         self.places.take(owner)
         try:
@@ -188,7 +194,8 @@ class Gateway:
         preset.pop("model", None)
         return Opening(model=model, route=route, kind=kind, beta=True if offer.beta else None, preset=preset)
 
-    async def _refuse(self, channel: Channel, fault: Fault, code: int, reason: str) -> None:
+    async def refuse(self, channel: Channel, fault: Fault, code: int, reason: str) -> None:
+        """Tell a client that has connected why it cannot stay, and close."""
         self.metrics.refused.labels(fault.code).inc()
         logger.info("a connection was refused", extra={"code": fault.code})
         protocol = ServerProtocol(model="")
@@ -209,7 +216,7 @@ class Gateway:
             fault = Fault(
                 "provider_unusable", "The provider behind this model is not set up.", type="server_error"
             )
-            await self._refuse(channel, fault, 1011, fault.message)
+            await self.refuse(channel, fault, 1011, fault.message)
             return
         if made is not None:
             made(session)
@@ -297,6 +304,22 @@ def _lifetime(wanted: Any) -> float:
     return seconds
 
 
+def _shared(origins: tuple[str, ...]) -> list[Middleware]:
+    """What lets pages of other origins call by `fetch`; a WebSocket needs no such leave. The key is the page's own."""
+    if not origins:
+        return []
+    methods = ["GET", "POST", "DELETE"]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=methods,
+            allow_headers=["*"],
+            expose_headers=["Location"],
+        )
+    ]
+
+
 def create_app(config: GatewayConfig | None = None) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Any ASGI server with WebSockets hosts it."""
     gateway = Gateway(config or GatewayConfig())
@@ -311,7 +334,8 @@ def create_app(config: GatewayConfig | None = None) -> Starlette:
             Route("/healthz", gateway.healthz),
             Route("/metrics", gateway.metrics_text),
             Mount("/", page),
-        ]
+        ],
+        middleware=_shared(gateway.config.origins),
     )
     app.state.gateway = gateway
     return app

@@ -25,12 +25,14 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 from vivavoce.audio import AudioFormat, Converter
 from vivavoce_openai_realtime.protocol import Fault
-from vivavoce_openai_realtime.transports.media import OutgoingAudio, read_audio
+from vivavoce_openai_realtime.transports.media import OutgoingAudio
+from vivavoce_openai_realtime.transports.receive import Hearing, hear
 
 from vivavoce_gateway import shapes
 from vivavoce_gateway.config import GatewayConfig
 from vivavoce_gateway.playout import Playout
-from vivavoce_gateway.session import ClientSession
+from vivavoce_gateway.session import Channel, ClientSession
+from vivavoce_gateway.sideband import Sideband, message_of
 
 __all__ = ["Call"]
 
@@ -41,6 +43,9 @@ _OPEN_S = 20.0
 """How long a call has for ICE, DTLS and its data channel."""
 _ANSWER_S = 10.0
 _GOODBYE_S = 1.0
+_END_S = 2.0
+"""What freeing a call takes at most. It takes milliseconds, but where its library's tasks have been cancelled (a process that
+ends at once), it would wait for ever."""
 _UNREAD = 1024 * 1024
 _WAITING = 2048
 """Messages that may wait for a session that is held up; audio may take a quarter of it."""
@@ -50,6 +55,15 @@ _SECTIONS = 4
 _CANDIDATES = 128
 _CLEAR = "output_audio_buffer.clear"
 _DELTAS = ("response.output_audio.delta", "response.audio.delta")
+_SETTINGS = ("session.created", "session.updated")
+
+
+class _Asked:
+    """A message of a sideband; `taken` once the session has it."""
+
+    def __init__(self, message: str | bytes) -> None:
+        self.message = message
+        self.taken = asyncio.Event()
 
 
 class Call:
@@ -58,17 +72,20 @@ class Call:
     def __init__(self, config: GatewayConfig, owner: str) -> None:
         self.id = f"rtc_{uuid4().hex}"
         self.owner = owner
+        self._limits = config.limits
         servers = [RTCIceServer(urls=url) for url in config.ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._voice = OutgoingAudio()
         self._playout = Playout(self._tell_playout)
         self._voice.on_played = self._played
         self._voice.on_drained = self._playout.drained
-        self._inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[str | bytes | _Asked | None] = asyncio.Queue()
+        self._sidebands: set[Sideband] = set()
+        self._settings: dict[str, Any] | None = None  # the newest event that tells the session's settings
         self._channel: RTCDataChannel | None = None
         self._session: ClientSession | None = None
         self._converter: Converter | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._listening: Hearing | None = None
         self._open = asyncio.Event()
         self._low = asyncio.Event()
         self._gone = False
@@ -83,6 +100,7 @@ class Call:
         _check_offer(offer.splitlines())
         try:
             async with asyncio.timeout(_ANSWER_S):
+                offer = _without_names(offer)
                 await self._pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
                 self._pc.addTrack(self._voice)
                 await self._pc.setLocalDescription(await self._pc.createAnswer())
@@ -114,17 +132,51 @@ class Call:
     async def end(self) -> None:
         """Free everything. The call's session must have ended."""
         self.hang_up()
+        self._end_sidebands(1000, "the call is over")
         self._voice.stop()
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-        await self._pc.close()
+            await self._listening.stop()
+        try:
+            async with asyncio.timeout(_END_S):
+                await self._pc.close()
+        except TimeoutError:
+            logger.warning("a call did not end in time", extra={"call": self.id})
+
+    # Sidebands.
+
+    @property
+    def sidebands(self) -> int:
+        """How many there are."""
+        return len(self._sidebands)
+
+    async def join(self, channel: Channel) -> None:
+        """Hold a sideband to its end. It is greeted with the settings as they are."""
+        sideband = Sideband(channel, self._limits, self._ask)
+        if self._settings is not None:
+            created = self._settings["type"].replace("updated", "created")
+            greeting = {**self._settings, "type": created, "event_id": f"event_{uuid4().hex[:20]}"}
+            sideband.put(json.dumps(greeting).encode())
+        self._sidebands.add(sideband)
+        try:
+            await sideband.run()
+        finally:
+            self._sidebands.discard(sideband)
+
+    async def _ask(self, message: str | bytes) -> None:
+        self._cut_if_asked(message)
+        asked = _Asked(message)
+        self._inbox.put_nowait(asked)
+        await asked.taken.wait()
+
+    def _end_sidebands(self, code: int, reason: str) -> None:
+        for sideband in self._sidebands:
+            sideband.end(code, reason)
 
     # What the library tells.
 
     def _track(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio" and self._listening is None:
-            self._listening = asyncio.get_running_loop().create_task(read_audio(track, self._hears))
+            self._listening = hear(self._pc, track, self._hears)
 
     def _data_channel(self, channel: RTCDataChannel) -> None:
         if channel.label != _CHANNEL or self._channel is not None:
@@ -145,7 +197,10 @@ class Call:
             self.hang_up()  # it floods
             return
         self._inbox.put_nowait(data)
-        if isinstance(data, str) and '"output_audio_buffer.clear"' in data and _type_of(data) == _CLEAR:
+        self._cut_if_asked(data)
+
+    def _cut_if_asked(self, data: str | bytes) -> None:
+        if isinstance(data, str) and _CLEAR in data and message_of(data).get("type") == _CLEAR:
             self._cut()
 
     def _hears(self, pcm: bytes, format: AudioFormat) -> None:
@@ -161,7 +216,11 @@ class Call:
     # The session's side: a `Channel`.
 
     async def receive(self) -> str | bytes | None:
-        return await self._inbox.get()
+        message = await self._inbox.get()
+        if isinstance(message, _Asked):
+            message.taken.set()
+            return message.message
+        return message
 
     async def send(self, frame: bytes) -> None:
         message = json.loads(frame)
@@ -169,6 +228,8 @@ class Call:
         if kind in _DELTAS:
             self._say(message)
             return
+        if kind.endswith(_SETTINGS):
+            self._settings = message
         self._write(frame.decode())
         if kind == "input_audio_buffer.speech_started" and self._interrupts():
             self._cut()
@@ -180,7 +241,8 @@ class Call:
             await self._low.wait()
 
     async def close(self, code: int, reason: str) -> None:
-        """WebRTC has no close codes; what was said last has a moment to arrive."""
+        """WebRTC has no close codes; what was said last has a moment to arrive. Sidebands have them."""
+        self._end_sidebands(code, reason)
         if self._channel is None or not self._channel.bufferedAmount:
             return
         self._channel.bufferedAmountLowThreshold = 0
@@ -190,6 +252,10 @@ class Call:
                 await self._low.wait()
 
     def _write(self, text: str) -> None:
+        if self._sidebands:
+            frame = text.encode()
+            for sideband in self._sidebands:
+                sideband.put(frame)
         if self._channel is None or self._gone:
             return
         with contextlib.suppress(InvalidStateError):  # gone; the reader is told
@@ -243,9 +309,10 @@ def _check_offer(lines: list[str]) -> None:
         raise Fault("invalid_offer", text, "sdp")
 
 
-def _type_of(text: str) -> str | None:
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return message.get("type") if isinstance(message, dict) else None
+def _without_names(offer: str) -> str:
+    """Without candidates that are names (`….local`): a browser hides its addresses so, and is found by its own checks. To ask
+    the local network for the names of whoever calls would cost a second, and is nobody's business."""
+    lines = offer.splitlines(keepends=True)
+    return "".join(
+        line for line in lines if not (line.startswith("a=candidate:") and ".local " in line.lower())
+    )

@@ -18,6 +18,12 @@ class Metrics:
         self.sessions = Counter(
             "vivavoce_sessions", "Sessions that ended, by how", ["provider", "end"], registry=registry
         )
+        self.calls = Gauge(
+            "vivavoce_calls_open", "WebRTC calls, those that are being set up included", registry=registry
+        )
+        self.sidebands = Gauge(
+            "vivavoce_sidebands_open", "WebSockets that have joined a call", registry=registry
+        )
         self.refused = Counter(
             "vivavoce_refused", "Connections refused, by why", ["reason"], registry=registry
         )

@@ -26,7 +26,8 @@ __all__ = ["bind", "serve", "server_options"]
 logger = logging.getLogger("vivavoce.gateway")
 
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
-_FIELDS = ("session", "provider", "model", "end", "error", "code", "why")
+_FIELDS = ("session", "call", "provider", "model", "end", "error", "code", "why")
+_CALLS_S = 5.0
 
 
 class _JsonFormatter(logging.Formatter):
@@ -65,7 +66,7 @@ class _Server(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._gateway.draining or not self._gateway.sessions:
+        if self._gateway.draining or not (self._gateway.sessions or len(self._gateway.calls)):
             self._gateway.drain()
             super().handle_exit(sig, frame)
             return
@@ -78,6 +79,10 @@ class _Server(uvicorn.Server):
     async def _drain(self, sig: int, frame: FrameType | None) -> None:
         await self._gateway.drained(self._seconds)
         super().handle_exit(signal.Signals(sig), frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._gateway.calls.ended(_CALLS_S)  # those that a second signal left
 
 
 def _is_loopback(host: str) -> bool:

@@ -152,7 +152,7 @@ class CallLink(Link):
 
     def _response_finished(self, event: events.ResponseFinished) -> None:
         reply = event.response_id
-        unheard = reply in self._unheard and event.status == "completed"
+        unheard = reply in self._unheard and event.status != "cancelled"
         if reply != self._playing and not unheard:
             super()._response_finished(event)
             return

@@ -8,7 +8,7 @@ from vivavoce_conformance.registry import CHECKS
 
 __all__ = ["CHECKS", "MODULES"]
 
-MODULES = ["hygiene", "connect", "happy", "lasting", "stories", "faults", "limits", "turns"]
+MODULES = ["hygiene", "connect", "happy", "lasting", "stories", "faults", "limits", "turns", "calls"]
 """One module a family or two, in the order of their ids."""
 
 for _name in MODULES:

@@ -147,9 +147,10 @@ async def _http(bench: Bench, status: int) -> VoiceError:
 
 
 def _is_websocket(bench: Bench) -> bool:
+    """Whether it begins with HTTP: a WebSocket does, and the offer of a WebRTC call."""
     from vivavoce_conformance.profile import load_object
 
-    return bool(load_object(bench.target.profile.dialect or "").transport == "websocket")
+    return bool(load_object(bench.target.profile.dialect or "").transport != "tcp")
 
 
 @connect("VV-CON-036", needs="realtime", peer=True)

@@ -84,7 +84,7 @@ async def notices_an_end(bench: Bench) -> None:
     await _loses(bench, "end")
 
 
-@fault("VV-CON-082", needs="realtime turns", peer=True)
+@fault("VV-CON-082", needs="realtime turns", peer=True, over="websocket tcp")
 async def notices_a_half_close(bench: Bench) -> None:
     """A connection whose far half is closed, and stays open to read, ends the session."""
     await _loses(bench, "half_close")
@@ -159,7 +159,7 @@ async def survives_errors(bench: Bench) -> None:
     expect("invalid_value" in codes, f"the codes were {codes}")
 
 
-@fault("VV-CON-088", needs="realtime turns", peer=True)
+@fault("VV-CON-088", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_huge_messages(bench: Bench) -> None:
     """A single message of 2 MB of audio arrives bit by bit: limits of libraries are far above it."""
     async with bench.session() as voice:
@@ -185,13 +185,13 @@ async def _receives(bench: Bench, plan: Plan) -> None:
     expect(heard == spoken, f"{len(spoken)} bytes were spoken, {len(heard)} arrived, or others")
 
 
-@fault("VV-CON-089", needs="realtime turns", peer=True)
+@fault("VV-CON-089", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_single_bytes(bench: Bench) -> None:
     """Messages that arrive one byte at a time are the same messages."""
     await _receives(bench, Plan(slow=True))
 
 
-@fault("VV-CON-090", needs="realtime turns", peer=True)
+@fault("VV-CON-090", needs="realtime turns", peer=True, over="websocket tcp")
 async def takes_fragments(bench: Bench) -> None:
     """Messages that arrive in fragments are the same messages."""
     await _receives(bench, Plan(fragments=True))

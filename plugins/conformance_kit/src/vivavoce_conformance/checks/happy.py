@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from vivavoce.events import ResponseCreated, ResponseDone, Speaking, Turn, Writing
-from vivavoce.testing import ramp
 
 from vivavoce_conformance.bench import Bench, within
+from vivavoce_conformance.ear import arrived, sound
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import expect, family
 
@@ -54,31 +54,25 @@ async def _sends(bench: Bench, audio: bytes, sizes: list[int]) -> None:
             at, turn = at + size, turn + 1
         await bench.peer.reaches("audio_bytes", len(audio))
         heard = await bench.peer.heard()
-    expect(len(heard) == len(audio), f"{len(audio)} bytes were sent, {len(heard)} arrived")
-    expect(heard == audio, f"the audio differs from byte {_differs(heard, audio)} on")
+        format = voice.input_format
+    arrived(bench, heard, audio, format)
 
 
-def _differs(one: bytes, other: bytes) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-
-
-@happy("VV-CON-051", needs="realtime", peer=True)
+@happy("VV-CON-051", needs="realtime", peer=True, by_ear=True)
 async def sends_audio(bench: Bench) -> None:
     """Audio reaches the service bit by bit, in order, nothing lost and nothing twice."""
     voice = bench.voice()
-    await _sends(bench, ramp(1_000, voice.input_format), [voice.input_format.bytes_for(20)])
+    await _sends(bench, sound(bench, 1_000, voice.input_format), [voice.input_format.bytes_for(20)])
 
 
-@happy("VV-CON-052", needs="realtime", peer=True)
+@happy("VV-CON-052", needs="realtime", peer=True, by_ear=True)
 async def sends_audio_of_any_size(bench: Bench) -> None:
     """Pieces of any size, from one sample to a second, reach the service bit by bit."""
     voice = bench.voice()
-    await _sends(bench, ramp(2_000, voice.input_format), [2, 6, 994, 32_000, 4_002, 2])
+    await _sends(bench, sound(bench, 2_000, voice.input_format), [2, 6, 994, 32_000, 4_002, 2])
 
 
-@happy("VV-CON-053", needs="realtime turns", peer=True)
+@happy("VV-CON-053", needs="realtime turns", peer=True, by_ear=True)
 async def receives_audio(bench: Bench) -> None:
     """Reply audio reaches the app bit by bit, in order."""
     async with bench.session(Plan(replies=[Reply(audio_ms=700, chunk_ms=30), Reply(audio_ms=300)])) as voice:
@@ -88,8 +82,8 @@ async def receives_audio(bench: Bench) -> None:
             heard += b"".join([chunk async for chunk in response.audio])
             await within(response.done(), "done()")
         spoken = await bench.peer.spoken()
-    expect(len(heard) == len(spoken), f"{len(spoken)} bytes were spoken, {len(heard)} arrived")
-    expect(bytes(heard) == spoken, f"the audio differs from byte {_differs(bytes(heard), spoken)} on")
+        format = voice.output_format
+    arrived(bench, bytes(heard), spoken, format)
 
 
 @happy("VV-CON-054", needs="realtime turns", peer=True)

@@ -16,6 +16,7 @@ from vivavoce.provider import Session
 from vivavoce.testing import RecordingContext, ramp
 
 from vivavoce_conformance.bench import Bench, Recording, within
+from vivavoce_conformance.ear import sound
 from vivavoce_conformance.peer.script import Plan, Reply
 from vivavoce_conformance.registry import Unmet, expect, family
 
@@ -154,14 +155,14 @@ async def _lasting(bench: Bench, plan: Plan, **config: Any) -> AsyncIterator[Voi
     await within(voice.close(), "close()", 12)
 
 
-@reconnect("VV-CON-150", needs="realtime turns", peer=True)
+@reconnect("VV-CON-150", needs="realtime turns", peer=True, by_ear=True)
 async def restores(bench: Bench) -> None:
     """With `reconnect=True` a lost connection is restored, and the conversation goes on in the new one."""
     async with _lasting(bench, Plan()) as voice:
         await bench.replies(voice)
         await _restored(bench, voice)
         await bench.replies(voice)
-        await voice.send(ramp(100, voice.input_format))
+        await voice.send(sound(bench, 100, voice.input_format))
         arrived = await bench.peer.reaches("audio_bytes", voice.input_format.bytes_for(100))
     expect(arrived, "audio sent after the outage did not arrive")
 
@@ -202,7 +203,7 @@ async def gives_up_when_it_is_final(bench: Bench) -> None:
     """When the credential is refused on reconnecting, that is final: it is not tried again."""
     from vivavoce_conformance.profile import load_object
 
-    if load_object(bench.target.profile.dialect or "").transport != "websocket":
+    if load_object(bench.target.profile.dialect or "").transport == "tcp":
         return
     async with _lasting(bench, Plan()) as voice:
         # A new plan resets what is connected, and its record begins with the first attempt.
@@ -228,7 +229,7 @@ async def does_not_storm(bench: Bench) -> None:
         await within(voice.close(), "close() while reconnecting", 12)
 
 
-@reconnect("VV-CON-155", needs="realtime", peer=True)
+@reconnect("VV-CON-155", needs="realtime", peer=True, over="websocket tcp")
 async def sends_nothing_stale(bench: Bench) -> None:
     """After an outage the service is not sent again what it has heard: speech of seconds ago would answer nobody."""
     async with _lasting(bench, Plan()) as voice:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
+from vivavoce import AudioFormat
+from vivavoce.testing import ramp
 
 __all__ = ["Asked", "Frame", "PeerDialect"]
 
@@ -48,11 +50,13 @@ class Asked(msgspec.Struct, frozen=True):
 class PeerDialect:
     """One connection's worth of a service. Every function returns the frames to send.
 
-    `transport` is `websocket` or `tcp`; `rate` is that of the audio sent, in Hz. The functions that a protocol has no word
+    `transport` is `websocket`, `tcp` or `webrtc`; `rate` is that of the audio sent, in Hz; `exact` says whether audio arrives
+    bit by bit (else checks judge by ear). The functions that a protocol has no word
     for may stay as they are; the checks that need them are those of capabilities which the provider then cannot have.
     """
 
-    transport: ClassVar[Literal["websocket", "tcp"]] = "websocket"
+    transport: ClassVar[Literal["websocket", "tcp", "webrtc"]] = "websocket"
+    exact: ClassVar[bool] = True
     rate: int = 24_000
 
     def request(self, path: str) -> None:
@@ -65,6 +69,10 @@ class PeerDialect:
     def receive(self, frame: Frame) -> tuple[Sequence[Asked], Sequence[Frame]]:
         """A frame came: what is asked in it, and the immediate answers (acknowledgements)."""
         raise NotImplementedError
+
+    def sound(self, milliseconds: float, at: int) -> bytes:
+        """What a reply sounds like from its sample `at` on: PCM16 at `rate`."""
+        return ramp(milliseconds, AudioFormat(self.rate), at)
 
     def begin(self, token: Any) -> Sequence[Frame]:
         """A reply begins; `token` is that of the `respond` it answers."""

@@ -35,6 +35,8 @@ class Plan(msgspec.Struct, omit_defaults=True):
     `half` (reset in the middle of the upgrade's answer), `configured:drop` (reset when it is configured), `configured:mute`
     (never acknowledges the configuration).
 
+    Of a call also `nonsense` (the answer is no SDP), `dead` (no packet is answered), `shut` (the channel never opens).
+
     `lag`: seconds before each acknowledgement. `slow`: one byte at a time. `fragments`: a WebSocket message in three
     frames. `deaf`: never reads after the configuration.
     `secret`: what to look for in all that arrives.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from vivavoce import AudioFormat
@@ -31,11 +32,18 @@ class _Talk:
         self.cancelled = asyncio.Event()
 
 
+def _calls(hung_up: Callable[[], None]) -> Any:
+    from vivavoce_conformance.peer.callservice import Calls  # loads aiortc
+
+    return Calls(hung_up)
+
+
 class Service:
     """All connections since `reset`, in order."""
 
-    def __init__(self, make_dialect: Callable[[], PeerDialect]) -> None:
+    def __init__(self, make_dialect: type[PeerDialect]) -> None:
         self._make = make_dialect
+        self._calls = _calls(self._hung_up) if make_dialect.transport == "webrtc" else None
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.reset(Plan())
 
@@ -59,26 +67,44 @@ class Service:
         self.seen.audio_bytes = len(self.audio)
         return self.seen
 
+    def _hung_up(self) -> None:
+        self.seen.asked.append({"kind": "hang_up", "connection": self.seen.connections})
+
     # Connections.
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from TCP's first moment."""
+        """One connection, from TCP's first moment; of a call, from its offer."""
+        request = None
+        if self._calls is not None and (request := await self._calls.request(reader, writer)) is None:
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks[task] = writer
         seen = self.seen
         seen.connections += 1
-        seen.open += 1
+        seen.open += request is None  # a call is one when its client is there
         try:
-            await self._meet(reader, writer, self._accepts.popleft() if self._accepts else "normal")
+            how = self._accepts.popleft() if self._accepts else "normal"
+            if request is None or self._calls is None or how == "silent":
+                await self._meet(reader, writer, how)
+            else:
+                self.seen.requests.append(request.head)
+                await self._calls.meet(request, writer, how, partial(self._call, how=how, seen=seen))
         except (Gone, ConnectionError, asyncio.CancelledError):
             pass
         except Exception as bug:
             seen.failures.append(f"{type(bug).__name__}: {bug}")
         finally:
-            seen.open -= 1
+            seen.open -= request is None
             del self._tasks[task]
             writer.transport.abort()
+
+    async def _call(self, call: Connection, how: str, seen: Seen) -> None:
+        seen.open += 1
+        try:
+            await self._talk(call, self._make(), how)
+        finally:
+            seen.open -= 1
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, how: str) -> None:
         plan, dialect = self.plan, self._make()
@@ -98,13 +124,16 @@ class Service:
         if how == "drop":
             connection.drop()
             return
+        await self._talk(connection, dialect, how)
+
+    async def _talk(self, connection: Connection, dialect: PeerDialect, how: str) -> None:
         talk = _Talk(connection, dialect)
         if how == "mute":
             while True:
                 self._note(">", await connection.receive())
         self.talks.append(talk)
         try:
-            await self._converse(talk, plan, how)
+            await self._converse(talk, self.plan, how)
         finally:
             if talk.reply is not None:
                 talk.reply.cancel()
@@ -154,7 +183,10 @@ class Service:
         self.seen.secret = self.seen.secret or (bool(self.plan.secret) and self.plan.secret in text)
 
     def _note(self, way: str, frame: Frame) -> None:
-        self._wire.append(picture(way, frame))
+        shown = picture(way, frame)
+        if self._calls is not None and '"input_audio_buffer.append"' in shown[:60]:
+            return  # a call's silence would be all there is to see
+        self._wire.append(shown)
 
     # Replies.
 
@@ -206,7 +238,7 @@ class Service:
                 await self.send(talk, dialect.text(words[place]))
             if place < len(pieces):
                 at = len(self.spoken)
-                piece = ramp(1000 * pieces[place] / (2 * format.rate) + 0.001, format, at // 2)[
+                piece = dialect.sound(1000 * pieces[place] / (2 * format.rate) + 0.001, at // 2)[
                     : pieces[place]
                 ]
                 self.spoken += piece

@@ -1,5 +1,6 @@
 // The page: one Realtime session with the gateway that served it.
 import { Devices } from "./audio.js";
+import { CallLink, SocketLink } from "./links.js";
 import { Events, Latency, Transcript } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
@@ -7,7 +8,7 @@ const transcript = new Transcript($("transcript"));
 const latency = new Latency($("latency"), $("latency-words"));
 const events = new Events($("events"), $("filter"), $("deltas"));
 
-let socket = null;
+let link = null;
 let devices = null;
 let responding = null; // the id of the response that is under way
 let turnEnded = null; // when the user's turn ended, for the latency
@@ -20,19 +21,11 @@ const status = (text, state) => {
 };
 
 const send = (type, fields = {}) => {
-  if (socket?.readyState !== WebSocket.OPEN) return;
+  if (!link?.isOpen) return;
   const event = { type, ...fields };
-  socket.send(JSON.stringify(event));
+  link.send(event);
   events.add(event, true);
 };
-
-const toBase64 = (buffer) => {
-  const bytes = new Uint8Array(buffer);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return btoa(text);
-};
-const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
 // --- the session
 
@@ -48,13 +41,8 @@ const settings = () => {
   return session;
 };
 
-const bargeIn = async () => {
-  if (!devices?.context) return;
-  const { item, ms } = await devices.flush();
-  if (!item) return;
-  transcript.interrupted(item, ms);
-  send("conversation.item.truncate", { item_id: item, content_index: 0, audio_end_ms: Math.floor(ms) });
-};
+// Whether what the microphone hears is to be sent.
+const speak = () => link?.speak(!manual() || speaking);
 
 const item = ({ item }) => {
   if (item.type === "message") {
@@ -68,14 +56,14 @@ const item = ({ item }) => {
 const handlers = {
   "session.created": () => {
     send("session.update", { session: settings() });
-    status(`Connected to ${$("model").value}`, "open");
+    status(`Connected to ${$("model").value} by ${link.name}`, "open");
     for (const id of ["say", "send", "mic", "hold", "save"]) $(id).disabled = false;
     $("say").focus();
   },
   "conversation.item.added": item,
   "input_audio_buffer.speech_started": () => {
     $("speech").textContent = "speaking";
-    bargeIn();
+    link.yields();
   },
   "input_audio_buffer.speech_stopped": () => {
     $("speech").textContent = "quiet";
@@ -89,11 +77,11 @@ const handlers = {
     responding = response.id;
     $("stop").disabled = false;
   },
-  "response.output_audio.delta": ({ item_id, delta }) => devices.play(item_id, fromBase64(delta)),
   "response.output_audio_transcript.delta": ({ item_id, delta }) => transcript.write(item_id, "assistant", delta),
   "response.output_text.delta": ({ item_id, delta }) => transcript.write(item_id, "assistant", delta),
   "response.done": ({ response }) => {
     responding = null;
+    link.settled();
     if (response.status === "failed") transcript.note(`The reply failed: ${response.status_details?.error?.message ?? response.status_details?.error?.code}`, "error");
   },
   error: ({ error }) => transcript.note(error.message, "error"),
@@ -103,7 +91,7 @@ const connect = async () => {
   status("Connecting…", "connecting");
   roles = new Map();
   devices = new Devices({
-    onAudio: (pcm) => (!manual() || speaking) && send("input_audio_buffer.append", { audio: toBase64(pcm) }),
+    onAudio: (pcm) => link?.heard(pcm),
     onLevel: (side, peak) => ($(`level-${side}`).value = peak > 0.001 ? Math.max(0, 1 + Math.log10(peak) / 2.5) : 0),
     onPlayed: ({ playing }) => {
       $("playing").textContent = playing ? "speaking" : "quiet";
@@ -115,25 +103,33 @@ const connect = async () => {
     },
   });
   await devices.open();
-  const key = $("key").value.trim();
-  const address = new URL("v1/realtime", location.href);
-  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  address.searchParams.set("model", $("model").value);
-  socket = new WebSocket(address, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
-  socket.onmessage = ({ data }) => {
-    const event = JSON.parse(data);
-    events.add(event, false);
-    handlers[event.type]?.(event);
-  };
-  socket.onclose = ({ code, reason }) => disconnected(code === 1000 || code === 1005 ? "" : reason || `closed (${code})`);
+  const Link = $("transport").value === "webrtc" ? CallLink : SocketLink;
+  link = new Link({
+    model: $("model").value,
+    key: $("key").value.trim(),
+    devices,
+    send,
+    onEvent: (event) => {
+      events.add(event, false);
+      link?.take(event);
+      handlers[event.type]?.(event);
+    },
+    onClose: disconnected,
+    onCut: (id, ms) => transcript.interrupted(id, ms),
+  });
   $("connect").textContent = "Disconnect";
+  $("transport").disabled = true;
+  await link.open();
+  speak();
 };
 
 const disconnected = async (why) => {
-  socket = null;
+  link = null;
   responding = null;
+  speaking = false;
   status(why ? `Disconnected: ${why}` : "Not connected", why ? "error" : "idle");
   $("connect").textContent = "Connect";
+  $("transport").disabled = false;
   $("mic").setAttribute("aria-pressed", "false");
   for (const id of ["say", "send", "mic", "hold", "stop"]) $(id).disabled = true;
   await devices?.close();
@@ -143,20 +139,24 @@ const disconnected = async (why) => {
 
 $("connection").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (socket) return socket.close(1000);
+  if (link) return link.close();
   try {
     await connect();
   } catch (problem) {
+    await disconnected();
     status(`Cannot connect: ${problem.message}`, "error");
   }
 });
 
 $("mic").addEventListener("click", async () => {
   const on = $("mic").getAttribute("aria-pressed") === "true";
-  if (on) devices.mute();
-  else {
+  if (on) {
+    await link.microphone(null);
+    devices.mute();
+  } else {
     try {
-      await devices.listen();
+      await link.microphone(await devices.listen());
+      speak();
     } catch (problem) {
       transcript.note(`No microphone: ${problem.message}`, "error");
       return;
@@ -178,22 +178,26 @@ $("write").addEventListener("submit", async (event) => {
 });
 
 const stopReply = async () => {
-  if (responding) send("response.cancel");
-  await bargeIn();
+  const running = Boolean(responding);
+  if (running) send("response.cancel");
+  await link?.stop(running);
 };
 $("stop").addEventListener("click", stopReply);
 
 const hold = async () => {
-  if (speaking || !socket || !manual() || !devices.stream) return;
+  if (speaking || !link || !manual() || !devices.stream) return;
   speaking = true;
   $("speech").textContent = "speaking";
   await stopReply();
   send("input_audio_buffer.clear");
+  speak();
 };
-const release = () => {
+const release = async () => {
   if (!speaking) return;
-  speaking = false;
   $("speech").textContent = "quiet";
+  await link?.spoken();
+  speaking = false;
+  speak();
   send("input_audio_buffer.commit");
   send("response.create");
   turnEnded = performance.now();
@@ -202,7 +206,7 @@ $("hold").addEventListener("pointerdown", hold);
 $("hold").addEventListener("pointerup", release);
 const isSpace = (event) => event.code === "Space" && !event.target.matches("input, select, summary, button:not(#hold)");
 document.addEventListener("keydown", (event) => {
-  if (!isSpace(event) || !manual() || !socket) return;
+  if (!isSpace(event) || !manual() || !link) return;
   event.preventDefault();
   if (!event.repeat) hold();
 });
@@ -210,6 +214,7 @@ document.addEventListener("keyup", (event) => isSpace(event) && release());
 
 $("turns").addEventListener("change", () => {
   $("hold").hidden = !manual();
+  speak();
   send("session.update", { session: settings() });
 });
 $("instructions").addEventListener("change", () => send("session.update", { session: settings() }));
@@ -233,7 +238,7 @@ const loadModels = async () => {
   if (!answer.ok) return status("This gateway needs a key", "idle");
   const { data } = await answer.json();
   $("model").replaceChildren(...data.map(({ id, owned_by }) => new Option(id === owned_by ? id : `${id} (${owned_by})`, id)));
-  if (!socket) status("Not connected", "idle");
+  if (!link) status("Not connected", "idle");
 };
 $("key").addEventListener("change", loadModels);
 loadModels().catch((problem) => status(`The gateway does not answer: ${problem.message}`, "error"));

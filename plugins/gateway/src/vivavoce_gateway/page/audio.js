@@ -1,5 +1,7 @@
 // The devices: microphone in, loudspeaker out, and a recording of both (you left, the reply right).
 
+const AUDIBLE = 0.003;
+
 export class Devices {
   constructor({ onAudio, onLevel, onPlayed, onStarted }) {
     Object.assign(this, { onAudio, onLevel, onPlayed, onStarted });
@@ -12,17 +14,47 @@ export class Devices {
     await this.context.audioWorklet.addModule("player.js");
     await this.context.audioWorklet.addModule("capture.js");
     await this.context.resume();
-    this.player = new AudioWorkletNode(this.context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
-    this.player.port.onmessage = ({ data }) => this.#fromPlayer(data);
-    this.player.connect(this.context.destination);
     this.merger = this.context.createChannelMerger(2);
-    this.player.connect(this.merger, 0, 1);
     const both = this.context.createMediaStreamDestination();
     this.merger.connect(both);
     this.pieces = [];
     this.recorder = new MediaRecorder(both.stream);
     this.recorder.ondataavailable = ({ data }) => data.size && this.pieces.push(data);
     this.recorder.start(1000);
+  }
+
+  // A reply that comes in pieces is played here.
+  speak() {
+    this.player = new AudioWorkletNode(this.context, "player", { numberOfInputs: 0, outputChannelCount: [1] });
+    this.player.port.onmessage = ({ data }) => this.#fromPlayer(data);
+    this.player.connect(this.context.destination);
+    this.player.connect(this.merger, 0, 1);
+  }
+
+  // One that comes as a stream is played by the browser, whose echo canceller knows it then.
+  hear(stream) {
+    this.element = new Audio();
+    this.element.srcObject = stream;
+    this.element.play();
+    this.ear = new AudioWorkletNode(this.context, "capture", { numberOfOutputs: 0 });
+    this.ear.port.onmessage = ({ data }) => this.#fromStream(data.peak);
+    this.remote = this.context.createMediaStreamSource(stream);
+    this.remote.connect(this.ear);
+    this.remote.connect(this.merger, 0, 1);
+  }
+
+  // A reply begins or ceases to come by the stream; it has started when it is first heard.
+  playing(on) {
+    this.awaited = on;
+    this.onPlayed({ playing: on });
+  }
+
+  #fromStream(peak) {
+    this.onLevel("out", peak);
+    if (this.awaited && peak > AUDIBLE) {
+      this.awaited = false;
+      this.onStarted();
+    }
   }
 
   #fromPlayer(data) {
@@ -45,6 +77,7 @@ export class Devices {
     };
     this.source.connect(this.capture);
     this.source.connect(this.merger, 0, 0);
+    return this.stream;
   }
 
   mute() {
@@ -78,6 +111,7 @@ export class Devices {
 
   async close() {
     this.mute();
+    if (this.element) this.element.srcObject = null;
     if (this.recorder?.state === "recording") {
       const stopped = new Promise((resolve) => this.recorder.addEventListener("stop", resolve, { once: true }));
       this.recorder.stop();
