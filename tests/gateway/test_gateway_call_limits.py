@@ -211,7 +211,7 @@ async def test_sigterm_lets_a_call_end() -> None:
     async with serving() as (process, http):
         async with calling(http) as peer:
             process.send_signal(signal.SIGTERM)
-            await process.stderr.readuntil(b"draining: 1 sessions")
+            await process.stderr.readuntil(b"draining: open sessions 1")
             peer.send("response.create")
             await peer.until("response.done")
         assert await ends(process) == ["client"]
@@ -221,7 +221,7 @@ async def test_second_sigterm_ends_a_call_at_once() -> None:
     """Who cannot wait sends it twice: the call is hung up, and the process does not wait for its library."""
     async with serving() as (process, http), calling(http) as peer:
         process.send_signal(signal.SIGTERM)
-        await process.stderr.readuntil(b"draining: 1 sessions")
+        await process.stderr.readuntil(b"draining: open sessions 1")
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             await peer.closed.wait()
