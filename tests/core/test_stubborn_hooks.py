@@ -153,6 +153,20 @@ async def test_close_hook_that_cancels_itself(caplog):
 
 
 @scenario
+async def test_loop_that_ends_while_the_voice_closes(caplog):
+    """When everything is cancelled, as at a second Ctrl-C, that is no failure of the provider's close()."""
+    stage = Stage(provider(script={"close": [Step(delay=3)]}))
+    await stage.voice.connect()
+    closing = asyncio.create_task(stage.voice.close())
+    await turns(5)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.wait({closing})
+    await turns(5)
+    assert [record.message for record in caplog.records if "close()" in record.message] == []
+
+
+@scenario
 async def test_stubborn_tool(caplog):
     """A tool that swallows its cancellation holds up close() for five seconds, and is named."""
     hook = Stubborn()

@@ -149,7 +149,7 @@ async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> 
         task.cancel()
     if task.done() and not late:
         failed = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if failed is not None:
+        if failed is not None and not (cancelled and task.cancelled()):  # both: the loop itself is ending
             logger.error("%s failed", what, exc_info=failed)
     elif task.done():
         _unheard(task, logging.DEBUG)
