@@ -19,30 +19,10 @@ import pytest
 
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
-from gateways import Script, start
-from vivavoce.testing import Reply, no_leaks
-from vivavoce_gateway import GatewayConfig
+from gateways import Script
+from vivavoce.testing import Reply
 from vivavoce_gateway.config import Limits
-from webrtc_calls import over_loopback
 from webrtc_peer import SDP, Peer, calling
-
-
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    over_loopback(monkeypatch)
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Any]:
-    """After the test nothing of a call may be left."""
-    async with no_leaks(grace=2.0), contextlib.AsyncExitStack() as stack:
-
-        async def begin(config: GatewayConfig) -> Any:
-            running = await start(stack, config)
-            stack.push_async_callback(running.gateway.drained, 5)
-            return running
-
-        yield begin
 
 
 async def offered() -> str:
@@ -69,10 +49,10 @@ def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-async def test_calls_and_sockets_share_the_places(serve: Any, script: Script) -> None:
+async def test_calls_and_sockets_share_the_places(serve_calls: Any, script: Script) -> None:
     """A key's places and all places are the same for both transports; a place is free again when its session ends."""
     limits = Limits(sessions=3, sessions_per_key=2)
-    gateway = await serve(script.config(keys=("one", "two", "three"), limits=limits))
+    gateway = await serve_calls(script.config(keys=("one", "two", "three"), limits=limits))
     sdp = await offered()
     headers = {"Authorization": "Bearer one"}
     client = await gateway.open(additional_headers=headers)
@@ -89,18 +69,20 @@ async def test_calls_and_sockets_share_the_places(serve: Any, script: Script) ->
             await asyncio.sleep(0.02)
 
 
-async def test_offers_at_once_take_no_more_places_than_there_are(serve: Any, script: Script) -> None:
+async def test_offers_at_once_take_no_more_places_than_there_are(serve_calls: Any, script: Script) -> None:
     """Where one place is left, one of many offers gets it."""
-    gateway = await serve(script.config(limits=Limits(sessions=1)))
+    gateway = await serve_calls(script.config(limits=Limits(sessions=1)))
     sdp = await offered()
     answers = await asyncio.gather(*(post(gateway.http, sdp) for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [201, 503, 503, 503, 503]
     assert gateway.gateway.places.taken == 1
 
 
-async def test_offer_that_nobody_follows(serve: Any, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_offer_that_nobody_follows(
+    serve_calls: Any, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that never comes costs its place for so long as a call has to open."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     sdp = await offered()
     assert (await post(gateway.http, sdp)).status_code == 201  # loads what calls need
     monkeypatch.setattr("vivavoce_gateway.calls._OPEN_S", 0.2)
@@ -112,10 +94,10 @@ async def test_offer_that_nobody_follows(serve: Any, script: Script, monkeypatch
     assert script.made == []
 
 
-async def test_call_expires(serve: Any, script: Script) -> None:
+async def test_call_expires(serve_calls: Any, script: Script) -> None:
     """The longest duration: the client and its sideband are told why, and the call ends."""
     script.replies = [Reply("long", 20_000)]
-    gateway = await serve(script.config(limits=Limits(session_seconds=1)))
+    gateway = await serve_calls(script.config(limits=Limits(session_seconds=1)))
     async with calling(gateway.http) as peer:
         sideband = await gateway.open(f"?call_id={peer.id}")
         assert figure(gateway, "vivavoce_calls_open") == figure(gateway, "vivavoce_sidebands_open") == 1
@@ -129,9 +111,9 @@ async def test_call_expires(serve: Any, script: Script) -> None:
     assert figure(gateway, "vivavoce_calls_open") == figure(gateway, "vivavoce_sidebands_open") == 0
 
 
-async def test_call_that_is_silent_is_not_idle(serve: Any, script: Script) -> None:
+async def test_call_that_is_silent_is_not_idle(serve_calls: Any, script: Script) -> None:
     """Its track goes on; what counts as a sign of life over a WebSocket, audio of silence, does so here."""
-    gateway = await serve(script.config(limits=Limits(idle_seconds=0.5)))
+    gateway = await serve_calls(script.config(limits=Limits(idle_seconds=0.5)))
     async with calling(gateway.http) as peer:
         await asyncio.sleep(1.2)
         peer.send("input_audio_buffer.clear")
@@ -139,9 +121,9 @@ async def test_call_that_is_silent_is_not_idle(serve: Any, script: Script) -> No
     assert figure(gateway, 'vivavoce_audio_seconds_total{direction="in"}') > 0.8
 
 
-async def test_drain_ends_calls(serve: Any, script: Script) -> None:
+async def test_drain_ends_calls(serve_calls: Any, script: Script) -> None:
     """No new calls; running ones go on until the time is up, and are told then."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     sdp = await offered()
     async with calling(gateway.http) as peer:
         draining = asyncio.create_task(gateway.gateway.drained(0.5))

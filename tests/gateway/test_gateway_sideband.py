@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -12,38 +10,18 @@ import pytest
 
 pytest.importorskip("aiortc", reason="aiortc is not installed")
 
-from gateways import MemoryChannel, Script, start
+from gateways import MemoryChannel, Script
 from vivavoce import Voice, tool
-from vivavoce.testing import Reply, no_leaks
-from vivavoce_gateway import GatewayConfig
+from vivavoce.testing import Reply
 from vivavoce_gateway.config import Limits
 from vivavoce_gateway.sideband import Sideband
-from webrtc_calls import over_loopback
 from webrtc_peer import calling
 
 
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    over_loopback(monkeypatch)
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Any]:
-    """After the test nothing of a call or a sideband may be left."""
-    async with no_leaks(grace=2.0), contextlib.AsyncExitStack() as stack:
-
-        async def begin(config: GatewayConfig) -> Any:
-            running = await start(stack, config)
-            stack.push_async_callback(running.gateway.drained, 5)
-            return running
-
-        yield begin
-
-
-async def test_sideband_sees_what_the_client_sees(serve: Any, script: Script) -> None:
+async def test_sideband_sees_what_the_client_sees(serve_calls: Any, script: Script) -> None:
     """From its greeting on it gets the client's events, one for one; what it asks for, the client hears."""
     script.replies = [Reply("good morning", 200)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     async with calling(gateway.http) as peer:
         sideband = await gateway.open(f"?call_id={peer.id}")
         (greeting,) = sideband.seen
@@ -62,9 +40,9 @@ async def test_sideband_sees_what_the_client_sees(serve: Any, script: Script) ->
     assert "error" not in types
 
 
-async def test_late_sideband_is_told_the_settings_as_they_are(serve: Any, script: Script) -> None:
+async def test_late_sideband_is_told_the_settings_as_they_are(serve_calls: Any, script: Script) -> None:
     """The greeting holds what the session was changed to."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     async with calling(gateway.http) as peer:
         peer.send("session.update", session={"type": "realtime", "instructions": "Be kind."})
         await peer.until("session.updated")
@@ -72,9 +50,9 @@ async def test_late_sideband_is_told_the_settings_as_they_are(serve: Any, script
         assert sideband.seen[0]["session"]["instructions"] == "Be kind."
 
 
-async def test_sideband_may_not_speak(serve: Any, script: Script) -> None:
+async def test_sideband_may_not_speak(serve_calls: Any, script: Script) -> None:
     """Appended audio is refused to it alone, with the event's id; everything else goes on."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     async with calling(gateway.http) as peer:
         sideband = await gateway.open(f"?call_id={peer.id}")
         await sideband.send("input_audio_buffer.append", audio="AAAA", event_id="mine")
@@ -88,10 +66,10 @@ async def test_sideband_may_not_speak(serve: Any, script: Script) -> None:
         assert errors == ["invalid_json"]
 
 
-async def test_sideband_stops_what_is_heard(serve: Any, script: Script) -> None:
+async def test_sideband_stops_what_is_heard(serve_calls: Any, script: Script) -> None:
     """`output_audio_buffer.clear` works from there, too: the reply is cut where it was heard."""
     script.replies = [Reply("a long answer", 20_000)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     async with calling(gateway.http) as peer:
         sideband = await gateway.open(f"?call_id={peer.id}")
         await sideband.send("response.create")
@@ -102,10 +80,10 @@ async def test_sideband_stops_what_is_heard(serve: Any, script: Script) -> None:
         await peer.until("output_audio_buffer.cleared")
 
 
-async def test_tools_run_at_the_sideband(serve: Any, script: Script) -> None:
+async def test_tools_run_at_the_sideband(serve_calls: Any, script: Script) -> None:
     """What it is for: this project's client joins the call, and runs the functions that the call's client never sees."""
     script.replies = [Reply("", 0, tool_calls=[("lookup", {"name": "Ada"})]), Reply("fine", 100)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     asked: list[str] = []
 
     @tool
@@ -123,9 +101,9 @@ async def test_tools_run_at_the_sideband(serve: Any, script: Script) -> None:
         assert gateway.gateway.sessions
 
 
-async def test_call_outlives_its_sidebands(serve: Any, script: Script) -> None:
+async def test_call_outlives_its_sidebands(serve_calls: Any, script: Script) -> None:
     """One that leaves is missed by nobody; when the call ends, those that are left are told."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     async with calling(gateway.http) as peer:
         leaves, stays = [await gateway.open(f"?call_id={peer.id}") for _ in range(2)]
         await leaves.connection.close()
@@ -160,9 +138,9 @@ async def test_sideband_that_does_not_read() -> None:
     assert (channel.close_code, channel.sent) == (1008, [])
 
 
-async def test_who_may_not_join(serve: Any, script: Script) -> None:
+async def test_who_may_not_join(serve_calls: Any, script: Script) -> None:
     """No key, a wrong, an ephemeral or somebody else's key, no such call, one too many: an error, and the right close code."""
-    gateway = await serve(script.config(keys=("right", "other")))
+    gateway = await serve_calls(script.config(keys=("right", "other")))
     async with calling(gateway.http, key="right") as peer:
         async with httpx.AsyncClient(base_url=gateway.http) as http:
             headers = {"Authorization": "Bearer right"}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,34 +15,16 @@ pytest.importorskip("aiortc", reason="aiortc is not installed")
 
 from aiortc import RTCConfiguration, RTCPeerConnection
 from client_speech import speech
-from gateways import Script, check_official, start
+from gateways import Script, check_official
 from vivavoce import Voice, tool
 from vivavoce.audio import PCM16_24K
-from vivavoce.testing import Reply, no_leaks
+from vivavoce.testing import Reply
 from vivavoce_gateway import GatewayConfig
 from vivavoce_gateway.config import Limits
-from webrtc_calls import caller, over_loopback
+from webrtc_calls import caller
 
 ENGINES = all(importlib.util.find_spec(name) is not None for name in ("pocketsphinx", "ttspico"))
 PHRASES = {"phrases": ["go forward ten meters", "eight plus three", "hello"]}
-
-
-@pytest.fixture(autouse=True)
-def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    over_loopback(monkeypatch)
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Any]:
-    """As the directory's; after the test nothing of a call may be left."""
-    async with no_leaks(grace=2.0), contextlib.AsyncExitStack() as stack:
-
-        async def begin(config: GatewayConfig) -> Any:
-            running = await start(stack, config)
-            stack.push_async_callback(running.gateway.drained, 5)
-            return running
-
-        yield begin
 
 
 class Raw:
@@ -75,9 +55,9 @@ class Raw:
 
 @pytest.mark.real_speech
 @pytest.mark.skipif(not ENGINES, reason="the speech engines are not installed")
-async def test_conversation_over_webrtc(serve: Any) -> None:
+async def test_conversation_over_webrtc(serve_calls: Any) -> None:
     """The same code as over a WebSocket: real speech in, the right words, a tool call, an audible reply, the end."""
-    gateway = await serve(GatewayConfig(config=PHRASES))
+    gateway = await serve_calls(GatewayConfig(config=PHRASES))
     walked: list[int] = []
 
     @tool
@@ -107,10 +87,10 @@ async def test_conversation_over_webrtc(serve: Any) -> None:
     assert heard == ["started", "stopped"]
 
 
-async def test_user_speech_cuts_the_reply_where_it_was_heard(serve: Any, script: Script) -> None:
+async def test_user_speech_cuts_the_reply_where_it_was_heard(serve_calls: Any, script: Script) -> None:
     """Barge-in: what was not heard is dropped, the item is cut there, and the client does nothing for it."""
     script.replies = [Reply("a long answer", 20_000), Reply("a short one", 200)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     raw = Raw(voice)
     interrupted = asyncio.Event()
@@ -131,10 +111,10 @@ async def test_user_speech_cuts_the_reply_where_it_was_heard(serve: Any, script:
     )
 
 
-async def test_app_interrupts_over_webrtc(serve: Any, script: Script) -> None:
+async def test_app_interrupts_over_webrtc(serve_calls: Any, script: Script) -> None:
     """`interrupt()` stops the reply at the gateway, also when it was generated long before."""
     script.replies = [Reply("a long answer", 20_000)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     raw = Raw(voice)
     audio: asyncio.Queue[Any] = asyncio.Queue()
@@ -154,10 +134,10 @@ async def test_app_interrupts_over_webrtc(serve: Any, script: Script) -> None:
         assert script.last.called("interrupt")[-1].args[0].cuts != ()
 
 
-async def test_second_reply_follows_the_first(serve: Any, script: Script) -> None:
+async def test_second_reply_follows_the_first(serve_calls: Any, script: Script) -> None:
     """Replies are heard one after the other, each whole and with its own audio."""
     script.replies = [Reply("one", 400), Reply("two", 300)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     heard: dict[str | None, int] = {}
 
@@ -176,10 +156,10 @@ async def test_second_reply_follows_the_first(serve: Any, script: Script) -> Non
     assert 280 <= second < 800
 
 
-async def test_manual_turns_over_webrtc(serve: Any, script: Script) -> None:
+async def test_manual_turns_over_webrtc(serve_calls: Any, script: Script) -> None:
     """Without turn detection the client ends the turn; what it said has arrived by then."""
     script.replies = [Reply("fine", 100)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url, session={"turn_detection": None})
     async with voice:
         await voice.send(speech("hello", silence_ms=0))
@@ -190,9 +170,9 @@ async def test_manual_turns_over_webrtc(serve: Any, script: Script) -> None:
     assert heard >= len(speech("hello", silence_ms=0)) * 0.95
 
 
-async def test_hanging_up_ends_both_sides(serve: Any, script: Script) -> None:
+async def test_hanging_up_ends_both_sides(serve_calls: Any, script: Script) -> None:
     """The hang-up of a third party ends the session, and the client is told; a second one finds no call."""
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     closed: asyncio.Queue[Any] = asyncio.Queue()
     voice.on("close", closed.put_nowait)
@@ -210,10 +190,10 @@ async def test_hanging_up_ends_both_sides(serve: Any, script: Script) -> None:
     assert gateway.gateway.places.taken == 0
 
 
-async def test_reconnecting_makes_a_new_call(serve: Any, script: Script) -> None:
+async def test_reconnecting_makes_a_new_call(serve_calls: Any, script: Script) -> None:
     """After a loss there is a new call, with the conversation so far; the app goes on."""
     script.replies = [Reply("still here", 100)]
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     back: asyncio.Queue[Any] = asyncio.Queue()
     voice.on("reconnected", back.put_nowait)
@@ -232,11 +212,11 @@ async def nothing(*args: Any) -> None:
     """What a network does that is down."""
 
 
-async def test_peer_that_vanishes(serve: Any, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_vanishes(serve_calls: Any, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a packet more, without a goodbye: both sides find out by themselves, and the loss is one to try again."""
     monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)
     monkeypatch.setattr("aioice.ice.CONSENT_FAILURES", 2)
-    gateway = await serve(script.config())
+    gateway = await serve_calls(script.config())
     voice = caller(gateway.url)
     closed: asyncio.Queue[Any] = asyncio.Queue()
     voice.on("close", closed.put_nowait)
@@ -270,9 +250,9 @@ async def offer(*, audio: bool = True, channel: bool = True) -> str:
 SDP = {"Content-Type": "application/sdp"}
 
 
-async def test_offers_that_are_refused(serve: Any) -> None:
+async def test_offers_that_are_refused(serve_calls: Any) -> None:
     """What is no call is refused with the reason, and takes no place."""
-    gateway = await serve(GatewayConfig(keys=("right",), limits=Limits(sessions=1)))
+    gateway = await serve_calls(GatewayConfig(keys=("right",), limits=Limits(sessions=1)))
     key = {"Authorization": "Bearer right"}
     good = await offer()
     foreign = re.sub(r"(a=rtpmap:\d+) \w+/", r"\1 vorbis/", good)
@@ -320,7 +300,7 @@ async def test_offers_that_are_refused(serve: Any) -> None:
 
 
 async def test_names_of_a_local_network_are_not_asked_for(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
+    serve_calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A browser that hides its addresses behind names is answered at once, and nothing is sent to find them."""
     asked: list[Any] = []
@@ -330,7 +310,7 @@ async def test_names_of_a_local_network_are_not_asked_for(
         raise OSError("no network")
 
     monkeypatch.setattr("aioice.ice.get_or_create_mdns_protocol", ask)
-    gateway = await serve(GatewayConfig())
+    gateway = await serve_calls(GatewayConfig())
     name = "1b4d3f6e-5a0c-4c55-8a7b-0d5c5a3a9a11.local"
     hidden = re.sub(r"(a=candidate:\S+ 1 udp \d+) \S+", rf"\1 {name}", await offer())
     assert name in hidden
@@ -339,9 +319,9 @@ async def test_names_of_a_local_network_are_not_asked_for(
     assert (answer.status_code, asked) == (201, [])
 
 
-async def test_call_with_an_ephemeral_key(serve: Any, script: Script) -> None:
+async def test_call_with_an_ephemeral_key(serve_calls: Any, script: Script) -> None:
     """An offer alone, with a key that has the session's settings."""
-    gateway = await serve(script.config(keys=("right",)))
+    gateway = await serve_calls(script.config(keys=("right",)))
     async with httpx.AsyncClient(base_url=gateway.http) as http:
         settings = {"type": "realtime", "model": "gpt-realtime", "instructions": "Be brief."}
         made = await http.post(

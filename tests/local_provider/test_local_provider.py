@@ -13,9 +13,9 @@ import vivavoce
 from vivavoce import ConfigError, Item, ProviderError, Tool, Voice
 from vivavoce.events import Turn
 from vivavoce.testing import ScriptedProvider, Step, no_leaks
+from vivavoce.vad import FRAME_BYTES
 from vivavoce_local_provider import _talk
 from vivavoce_local_provider.conversation import Conversation, ToolCallRequest
-from vivavoce_local_provider.vad import FRAME_BYTES
 
 SPEECH = b"\x01\x02" * (FRAME_BYTES * 5 // 2)
 SILENCE = bytes(FRAME_BYTES * 16)

@@ -11,13 +11,7 @@ from typing import Any
 from vivavoce import Context, Interruption, ProviderError, Voice
 from vivavoce.errors import VoiceError
 from vivavoce.events import ItemAdded, SpeechStarted, SpeechStopped, Usage, Writing
-
-from vivavoce_local_provider._hearing import Hearing
-from vivavoce_local_provider._reply import Ask, Reply
-from vivavoce_local_provider.config import TurnSettings
-from vivavoce_local_provider.conversation import Responder
-from vivavoce_local_provider.dialogue import Dialogue
-from vivavoce_local_provider.vad import (
+from vivavoce.vad import (
     Found,
     SpeechAudio,
     SpeechBegan,
@@ -25,6 +19,12 @@ from vivavoce_local_provider.vad import (
     VoiceActivity,
     load_detector,
 )
+
+from vivavoce_local_provider._hearing import Hearing
+from vivavoce_local_provider._reply import Ask, Reply
+from vivavoce_local_provider.config import TurnSettings
+from vivavoce_local_provider.conversation import Responder
+from vivavoce_local_provider.dialogue import Dialogue
 
 __all__ = ["Talk"]
 

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import attrs
 from vivavoce import CommonConfig, ConfigError, Voice
 from vivavoce.config import nearest
-
-from vivavoce_local_provider.vad import VadSettings
+from vivavoce.vad import VadSettings
 
 __all__ = ["LocalConfig", "TurnSettings"]
 

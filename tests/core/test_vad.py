@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vivavoce import ConfigError, vad
-from vivavoce_local_provider.vad import (
+from vivavoce.vad import (
     FRAME_BYTES,
     FRAME_MS,
     Found,
