@@ -208,7 +208,8 @@ async def test_conversation_by_microphone_and_speaker(sound: SoundServer, clip: 
 
     with sound.monitor() as monitor:
         microphone = Microphone()
-        async with Speaker() as speaker, Voice("local", responder=responder) as voice:
+        phrases = ["eight plus three", "eight times three", "go forward ten meters", "hello"]
+        async with Speaker() as speaker, Voice("local", responder=responder, phrases=phrases) as voice:
             voice.on("speaker", lambda stream: stream.pipe(speaker))
 
             @voice.on("turn")
