@@ -65,11 +65,27 @@ class Bare:
 
 
 @wrong("VV-CON-030", alone=True)
-class TellsItsOpeningItself(Bare):
+class TellsItsOpeningTwice(Bare):
+    """Behind the core's back, by the voice that `attach` gave it to look at: once more when it is closed."""
+
+    voice: Any = None
+    opened = False
+
+    @hookimpl
+    def attach(self, voice: Any) -> None:
+        self.voice = voice
+
     @hookimpl
     async def connect(self, context: Any) -> None:
         await super().connect(context)
-        context.emit(events.Opened(context.session.id))
+        self.opened = True
+
+    @hookimpl
+    async def close(self, context: Any, reason: str) -> None:
+        if self.opened:
+            self.opened = False
+            self.voice._runtime.emitter.emit("open", events.Opened(context.session.id))
+        await super().close(context, reason)
 
 
 @wrong("VV-CON-031", alone=True)
