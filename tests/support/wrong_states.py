@@ -233,7 +233,7 @@ class TellsDropAsProtocol(_Retold):
         return ProtocolError("what?") if plain else error
 
 
-@wrong("VV-CON-041")
+@wrong("VV-CON-041", alone=True)
 class WaitsOnWhenDroppedWhileConfiguring(Realtime):
     """Tells the core nothing of the loss, which would not wait for it."""
 
