@@ -184,7 +184,8 @@ class TellsDropAsProtocol(Realtime):
         try:
             await super().connect(context)
         except ConnectError as error:
-            if type(error) is ConnectError and error.status is None and "refused" not in str(error):
+            dropped = type(error) is ConnectError and error.status is None and "refused" not in str(error)
+            if dropped and not context.session.reconnected:
                 raise ProtocolError("what?") from None
             raise
 
