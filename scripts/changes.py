@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 __all__ = ["Change", "changes"]
@@ -50,10 +50,14 @@ class Change(NamedTuple):
     source: str
 
 
-def changes(source: str) -> Iterator[Change]:
-    """Every change of `source`, in its order."""
+def changes(source: str, apart: Collection[str] = ()) -> Iterator[Change]:
+    """Every change of `source`, in its order.
+
+    `apart` names functions and classes that are left alone: the functions themselves, and what is done only under an
+    `if` that asks about one of them.
+    """
     tree = ast.parse(source)
-    places = list(_places(tree, [], ""))
+    places = list(_places(tree, [], "", frozenset(apart)))
     seen: collections.Counter[str] = collections.Counter()
     for node, put, where in places:
         for after in _variants(node):
@@ -70,18 +74,33 @@ def changes(source: str) -> Iterator[Change]:
 Put = Callable[[ast.AST], None]
 
 
-def _places(parent: ast.AST, above: list[ast.AST], where: str) -> Iterator[tuple[ast.AST, Put, str]]:
+def _places(
+    parent: ast.AST, above: list[ast.AST], where: str, apart: frozenset[str]
+) -> Iterator[tuple[ast.AST, Put, str]]:
     """Every node that may change, how another is put in its place, and the function it is in."""
     for field, value in ast.iter_fields(parent):
-        if field in ("annotation", "returns", "type_comment"):
+        if field in ("annotation", "returns", "type_comment") or field in _parts_apart(parent, apart):
             continue
         for index, node in enumerate(value if isinstance(value, list) else [value]):
             if not isinstance(node, ast.AST) or _is_left_alone(node, [*above, parent]):
                 continue
-            yield node, _putting(parent, field, index if isinstance(value, list) else None), where
             named = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            if named and node.name in apart:  # type: ignore[attr-defined]
+                continue
+            if not _parts_apart(node, apart):
+                yield node, _putting(parent, field, index if isinstance(value, list) else None), where
             inner = f"{where}.{node.name}".strip(".") if named else where  # type: ignore[attr-defined]
-            yield from _places(node, [*above, parent], inner)
+            yield from _places(node, [*above, parent], inner, apart)
+
+
+def _parts_apart(node: ast.AST, apart: frozenset[str]) -> tuple[str, ...]:
+    """The fields of an `if` that are there for what is set apart: the question, and what follows if it is so."""
+    if not isinstance(node, (ast.If, ast.IfExp)):
+        return ()
+    if not any(isinstance(one, ast.Name) and one.id in apart for one in ast.walk(node.test)):
+        return ()
+    denied = isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not)
+    return ("test", "orelse" if denied else "body")
 
 
 def _putting(parent: ast.AST, field: str, index: int | None) -> Put:

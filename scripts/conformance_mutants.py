@@ -7,7 +7,8 @@
 
 Broken are the hooks of `null`, `local` and `openai-realtime`, and a reference provider: the one that `vivavoce new
 --dialect own` writes. A change that no check notices has to stand in tests/conformance_kit/survivors.toml, with the
-reason; one that stands there and is noticed, or is not there any more, is an error too. What noticed each change is noted in
+reason; one that stands there and is noticed, or is not there any more, is an error too. Where the reason is that the kit
+has no such service, it names tests of the provider: they are run on the change, and have to notice it. What noticed each change is noted in
 tests/conformance_kit/noticed.json, from which `make test` takes the one check that it runs for each of them.
 The sources in the repository are not touched.
 """
@@ -18,6 +19,9 @@ import argparse
 import asyncio
 import collections
 import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,8 +41,11 @@ ROOT = Path(__file__).resolve().parent.parent
 KIT_TESTS = ROOT / "tests" / "conformance_kit"
 SURVIVORS, NOTICED = KIT_TESTS / "survivors.toml", KIT_TESTS / "noticed.json"
 AT_A_TIME = 4
+_TESTS_SECONDS = 300
 LOADING = "loading"
 """Noticed before any check: the provider cannot be loaded."""
+# Calls by WebRTC, and sessions that another connection began and this one joins: tests/webrtc and tests/openai_realtime.
+APART = {"openai-realtime": ("CallLink", "JoinedLink", "_call", "_kind")}
 # Tried first: whole conversations, which most changes spoil.
 _BROAD = [f"VV-CON-{number:03}" for number in (175, 141, 131, 150, 63, 12, 101, 20, 21, 152)]
 # Tried after the others: they take a second and more, and look at what a change of a hook seldom reaches.
@@ -52,6 +59,17 @@ class Subject(NamedTuple):
     source: str
     provider: str
     profile: str
+    apart: tuple[str, ...] = ()
+    """What the kit has no peer for: it is not changed, and other tests judge it."""
+    file: Path | None = None
+    """Where the source is, in the package that other tests import; `None`: there are no other tests."""
+
+
+class Survivor(NamedTuple):
+    """Why no check can notice a change; `tests` are those of the provider that do, if it is not all the same."""
+
+    reason: str
+    tests: str = ""
 
 
 def subjects(directory: Path) -> Iterator[Subject]:
@@ -66,7 +84,8 @@ def subjects(directory: Path) -> Iterator[Subject]:
         ("openai-realtime", "openai_realtime/src/vivavoce_openai_realtime/provider.py", "OpenAIRealtimeProvider", f"{profiles}:REALTIME"),
         ("local", "local_provider/src/vivavoce_local_provider/provider.py", "LocalProvider", f"{profiles}:LOCAL"),
     ):  # fmt: skip
-        yield Subject(name, (ROOT / "plugins" / path).read_text(), provider, profile)
+        file = ROOT / "plugins" / path
+        yield Subject(name, file.read_text(), provider, profile, APART.get(name, ()), file)
 
 
 def read_noticed() -> dict[str, dict[str, str]]:
@@ -74,13 +93,37 @@ def read_noticed() -> dict[str, dict[str, str]]:
     return json.loads(NOTICED.read_text()) if NOTICED.exists() else {}
 
 
-def read_survivors() -> dict[str, dict[str, str]]:
+def read_survivors() -> dict[str, dict[str, Survivor]]:
     """Subject -> change -> why no check can notice it."""
     tables = tomllib.loads(SURVIVORS.read_text()) if SURVIVORS.exists() else {}
     return {
-        name: {change: one["reason"] for one in table["change"] for change in one["is"]}
+        name: {
+            change: Survivor(one["reason"], one.get("tests", ""))
+            for one in table["change"]
+            for change in one["is"]
+        }
         for name, table in tables.items()
     }
+
+
+def tests_pass(subject: Subject, source: str, tests: str) -> bool:
+    """Whether tests of the repository pass with a changed source; a run that does not end counts as not."""
+    assert subject.file is not None, f"{subject.name} has no tests of its own"
+    with tempfile.TemporaryDirectory(prefix="vivavoce-mutants-") as place:
+        package = Path(place) / subject.file.parent.name
+        shutil.copytree(subject.file.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        (package / subject.file.name).write_text(source)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": place, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True, check=False, timeout=_TESTS_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{tests}: pytest ended with {done.returncode}: {done.stdout.decode()[-500:]}")
+    return done.returncode == 0
 
 
 def write_mutant(directory: Path, subject: Subject, number: int, source: str) -> str:
@@ -174,7 +217,8 @@ async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namesp
     if base is not None:
         print(f"{subject.name}: {base} fails without any change; make it pass first", file=sys.stderr)
         return 1
-    every = list(changes(subject.source))
+    every = list(changes(subject.source, subject.apart))
+    left_alone = sum(1 for _ in changes(subject.source)) - len(every)
     known = read_noticed().get(subject.name, {}) if chosen.unnoted else {}
     listed = read_survivors().get(subject.name, {}) if chosen.unnoted else {}
     mutants = [change for change in every if change.id not in known and change.id not in listed]
@@ -183,14 +227,32 @@ async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namesp
     if chosen.write:
         trial.keep()
     wrong = compare(trial, every)
+    by_tests, missed = others_notice(trial)
+    wrong += missed
     for line in wrong:
         print(f"  {line}", flush=True)
     print(
-        f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived, "
-        f"{len(wrong)} of them without a listed reason or wrongly listed",
+        f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived "
+        f"({by_tests} of them noticed by the provider's own tests), {len(wrong)} without a listed reason or wrongly "
+        f"listed; {left_alone} left alone, which the kit has no peer for",
         flush=True,
     )
     return len(wrong)
+
+
+def others_notice(trial: Trial) -> tuple[int, list[str]]:
+    """How many survivors the tests notice that are named for them, and what is wrong with the rest."""
+    listed = read_survivors().get(trial.subject.name, {})
+    named = [(change, listed[change.id].tests) for change in trial.survived if change.id in listed]
+    named = [(change, tests) for change, tests in named if tests]
+    spoilt = {tests for _, tests in named if not tests_pass(trial.subject, trial.subject.source, tests)}
+    wrong = [f"{tests} fail without any change" for tests in spoilt]
+    missed = [
+        change.id
+        for change, tests in named
+        if tests not in spoilt and tests_pass(trial.subject, change.source, tests)
+    ]
+    return len(named) - len(missed), wrong + [f"{listed[id].tests} does not notice it: {id}" for id in missed]
 
 
 def compare(trial: Trial, every: Sequence[Change]) -> list[str]:

@@ -28,7 +28,7 @@ async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:
     tried: dict[str, str] = {}
     pairs: dict[str, str] = {}
     for subject in kit.subjects(directory):
-        for number, change in enumerate(changes(subject.source)):
+        for number, change in enumerate(changes(subject.source, subject.apart)):
             check = noted.get(subject.name, {}).get(change.id, kit.LOADING)
             if check != kit.LOADING:  # what cannot be loaded needs no check
                 name = f"{subject.name}: {change.id}"
@@ -65,8 +65,9 @@ def test_noted_checks_are_there() -> None:
     """What is noted names checks that exist, and what survives has a reason."""
     noted = {check for changes in kit.read_noticed().values() for check in changes.values()}
     assert noted <= CHECKS.keys() | {kit.LOADING}
-    reasons = [reason for changes in kit.read_survivors().values() for reason in changes.values()]
-    assert all(len(reason.split()) >= 5 for reason in reasons)
+    survivors = [one for changes in kit.read_survivors().values() for one in changes.values()]
+    assert all(len(one.reason.split()) >= 5 for one in survivors)
+    assert all((kit.ROOT / path).exists() for one in survivors for path in one.tests.split())
 
 
 def test_changes_have_names_of_their_own() -> None:
@@ -77,6 +78,20 @@ def test_changes_have_names_of_their_own() -> None:
     assert found["f: `x > 1` -> `x >= 1`"] == source.replace("x > 1", "x >= 1").rstrip()
     assert found["f: `x.y = 2` -> `pass`"].endswith("pass")
     assert "f: `return [x, 1]` -> `return None`" in found
+
+
+def test_what_is_set_apart_is_left_alone() -> None:
+    """Functions that are set apart, and what is done for them alone, are not changed; what is done else is."""
+    source = (
+        "def call(x):\n    return 1\n"
+        "def f(x):\n    if isinstance(x, Call):\n        return 2\n    else:\n        a(x)\n"
+        "    if not isinstance(x, Call):\n        b(x)\n    else:\n        c(x)\n"
+    )
+    assert {change.id for change in changes(source, ("call", "Call"))} == {
+        "f: `a(x)` -> `pass`",
+        "f: `b(x)` -> `pass`",
+    }
+    assert len({change.id for change in changes(source)}) > 8
 
 
 def test_words_for_people_are_left_alone() -> None:

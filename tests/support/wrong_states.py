@@ -233,13 +233,20 @@ class TellsDropAsProtocol(_Retold):
         return ProtocolError("what?") if plain else error
 
 
-@wrong("VV-CON-041")
-class HangsWhenDroppedWhileConfiguring(Realtime):
+@wrong("VV-CON-041", alone=True)
+class WaitsOnWhenDroppedWhileConfiguring(Realtime):
+    """Tells the core nothing of the loss, which would not wait for it."""
+
     async def _configure(self, link: Any, context: Any, dialect: Any, model: Any) -> None:
+        lost, context.lost = context.lost, lambda cause=None: None
         try:
             await super()._configure(link, context, dialect, model)
-        except (ConnectError, asyncio.CancelledError):
-            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if link.lost:
+                await asyncio.Event().wait()
+            raise
+        finally:
+            context.lost = lost
 
 
 @wrong("VV-CON-042")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from typing import Any
@@ -289,6 +290,27 @@ async def test_service_that_introduces_itself_late() -> None:
         await voice.connect()
         assert voice.state == "open"
         assert heard.names() == ["session.created", "session.updated", "open"]
+
+
+async def test_nothing_is_sent_before_the_greeting() -> None:
+    """The session is configured when it was introduced: what a service says instead is the reason, not an answer to us."""
+    early: list[str] = []
+
+    async def slow(line: Line) -> None:
+        await line.peer.accept()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await line.receive()
+        early.extend(line.types())
+        line.protocol.session_created()
+        await line.flush()
+        await line.serve()
+
+    async with Service(slow) as service:
+        voice, _ = service.voice()
+        await voice.connect()
+        assert voice.state == "open"
+    assert early == []
 
 
 async def test_service_that_greets_with_a_conversation() -> None:

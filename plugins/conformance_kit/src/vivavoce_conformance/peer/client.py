@@ -92,12 +92,15 @@ class RealPeer(PeerClient):
         await super().__aexit__(kind, raised, trace)
 
     async def plan(self, plan: Plan) -> None:
-        """Begin anew. Raises `NotApplicable` for a plan that a real service would have to follow; it is as slow as it is."""
-        if msgspec.structs.replace(plan, lag=0.0) != Plan():
+        """Begin anew. Raises `NotApplicable` for a plan that a real service would have to follow; it is as slow as it is.
+        What arrives can be looked through all the same."""
+        if msgspec.structs.replace(plan, lag=0.0, secret="") != Plan():
             raise NotApplicable("it needs a service that answers as it is told")
         if self._check:
             await self._ask("reset", plan=Plan(), check=self._check)
             self._check = ""
+        if plan.secret:
+            await self._ask("look", secret=plan.secret)
 
     async def act(self, what: str, **data: Any) -> None:
         """No real service does that on demand."""

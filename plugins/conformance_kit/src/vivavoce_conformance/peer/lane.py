@@ -32,6 +32,13 @@ class Record:
         self.seen = Seen()
         self.audio = bytearray()
         self.wire: deque[str] = deque(maxlen=_WIRE)
+        self.secret = ""
+        """What to look for in all that the provider says."""
+
+    def look(self, frame: Frame) -> None:
+        """Whether the secret is in what the provider said."""
+        text = frame if isinstance(frame, str) else frame.decode(errors="replace")
+        self.seen.secret = self.seen.secret or (bool(self.secret) and self.secret in text)
 
     def report(self) -> Seen:
         """What was seen so far."""
@@ -60,6 +67,7 @@ class Lane:
         if path:
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
             self._record.seen.requests.append(f"{path}\n{lines}")
+            self._record.look(self._record.seen.requests[-1])
             if self._observer is not None:
                 self._observer.request(path)
         asked = {"path": path, "headers": headers, "subprotocols": list(subprotocols)} if path else {}
@@ -74,6 +82,7 @@ class Lane:
     def provider(self, frame: Frame) -> None:
         """The provider says something."""
         self._record.recorder.said(self.number, "provider", frame)
+        self._record.look(frame)
         self._record.wire.append(picture(">", frame))
         if self._purse is not None:
             self._purse.tick()

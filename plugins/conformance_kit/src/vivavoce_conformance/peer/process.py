@@ -88,6 +88,9 @@ class RealControl(Control):
         self._service.turn_to(check)
         await asyncio.sleep(0)
 
+    async def do_look(self, secret: str) -> None:
+        self._service.look_for(secret)
+
     async def do_finish(self) -> None:
         self._service.finish()
 

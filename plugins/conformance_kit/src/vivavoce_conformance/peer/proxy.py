@@ -51,6 +51,10 @@ class Proxy:
         self._check = check
         self._record = Record(Recorder(self.scrubber))
 
+    def look_for(self, secret: str) -> None:
+        """Tell whether this is in what the provider says."""
+        self._record.secret = secret
+
     def finish(self) -> None:
         """End every connection, and write the cassette of this check if there were any."""
         self._route.drop()
