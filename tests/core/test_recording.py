@@ -175,6 +175,20 @@ async def test_reconnect_stays_in_one_recording(tmp_path: Path, clock: VirtualCl
     assert list(tmp_path.iterdir()) == [tmp_path / "rec"]
 
 
+async def test_failed_attempts_to_reconnect_leave_the_recording(tmp_path: Path, clock: VirtualClock) -> None:
+    """What was recorded before an outage stays though an attempt to connect again fails."""
+    provider = ScriptedProvider({"connect": [None, ConnectionLostError("no"), None]})
+    plugins = [Recorder(tmp_path / "rec"), AudioRecorder(tmp_path / "a.wav")]
+    voice = Voice(provider, plugins=plugins)
+    await voice.connect(reconnect=True)
+    await voice.send(tone(500, 24_000), pace=True)
+    provider.lose(ConnectionLostError("gone"))
+    await clock.advance(20)
+    await voice.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "rec"]
+    assert spans(tmp_path / "rec/audio.wav")[0] == spans(tmp_path / "a.wav")[0] == [(0, 500)]
+
+
 async def test_failed_connect_leaves_nothing(tmp_path: Path) -> None:
     """When there was no session there is no recording, and the same directory can be used again."""
     provider = ScriptedProvider({"connect": [AuthenticationError("no")]})

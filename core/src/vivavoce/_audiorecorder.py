@@ -54,11 +54,14 @@ class AudioRecorder:
 
     @hookimpl(wrapper=True)
     def connect(self, context: Context) -> Generator[None, Any, Any]:
-        self._begin(context)
+        has_begun = self._begin(
+            context
+        )  # not when a lost session is restored: that recording stays, come what may
         try:
             return (yield)
         except BaseException:
-            self._discard()
+            if has_begun:
+                self._discard()
             raise
 
     @hookimpl(wrapper=True)
@@ -102,11 +105,12 @@ class AudioRecorder:
 
     # Where and when.
 
-    def _begin(self, context: Context) -> None:
-        """Open the files, unless they are: a directory that cannot be written is told before anything is dialled."""
+    def _begin(self, context: Context) -> bool:
+        """Open the files, unless they are: a directory that cannot be written is told before anything is dialled.
+        Returns whether they were opened."""
         self._context = context
         if self._wav is not None or self.failure is not None:
-            return
+            return False
         self._sessions += 1
         self._loop = asyncio.get_running_loop()
         self._zero = self._loop.time()
@@ -117,6 +121,7 @@ class AudioRecorder:
             self.path = self._first.with_stem(f"{self._first.stem}-{self._sessions}")
         self._wav = self._open(AudioFormat(rate, 2))
         self._timer = self._loop.call_later(_TICK_S, self._tick)
+        return True
 
     def _open(self, format: AudioFormat) -> WavWriter:
         return WavWriter(self.path, format)
