@@ -209,6 +209,28 @@ def spawn(tmp_path: Path, *arguments: str, **options: object) -> subprocess.Pope
     )
 
 
+def test_out_is_never_what_is_sent(run: Run, tmp_path: Path) -> None:
+    """A sound that would overwrite the user's own file is refused, and the file is as it was."""
+    question = write_tone(tmp_path / "q.wav")
+    before = question.read_bytes()
+    status, _, err = run(*talk("Hearing"), "--in", question, "--out", "q.wav")
+    assert status == 2
+    assert f"--out q.wav is also what the user says (--in {question}): give another name" in err
+    assert question.read_bytes() == before
+
+
+def test_only_what_was_recorded_is_said_to_be(run: Run, tmp_path: Path) -> None:
+    """Nothing is claimed of what cannot be written, or was there before."""
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec/recording.json").write_text("{}")
+    for option, text in (
+        ("--record=rec", "rec holds a recording already"),
+        ("--out=/dev/full", "No space left"),
+    ):
+        status, _, err = run(*talk("Hearing"), "--text", "hello", option)
+        assert (status, text in err, "what was recorded" in err) == (1, True, False)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_keeps_what_was_recorded(tmp_path: Path, how: signal.Signals) -> None:
     """Ctrl-C in the middle of a file: one line, status 1, and a recording that plays up to that moment."""
