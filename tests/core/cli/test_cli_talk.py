@@ -141,6 +141,7 @@ def test_speaking_provider_speaks(run: Run, tmp_path: Path) -> None:
     """A provider without conversation turns texts into sound, on the right."""
     status, out, _ = run(*talk("Speaking"), "--text", "one two three", "--out", "said.wav")
     assert (status, "assistant  one two three" in out) == (0, True)
+    assert "1 turn\n" in out
     format, (user, assistant) = read_wav(tmp_path / "said.wav")
     assert max(map(abs, user)) == 0
     assert len(assistant) / format.rate == pytest.approx(0.3, abs=0.01)
