@@ -25,6 +25,7 @@ from vivavoce import events
 from vivavoce.plot import draw
 from vivavoce.plot.timeline import Timeline, load
 from vivavoce.recording import Recorder
+from vivavoce.registry import entries
 from vivavoce.sinks import SilentSink
 from vivavoce.sources import chunks
 
@@ -124,6 +125,27 @@ def show_times(timeline: Timeline) -> None:
         print(f"  {part.start_ms / 1000:5.2f} s  {part.role:<9}  {part.text}{wait}")
 
 
+def show_more(provider: str) -> None:
+    """What to try next, in commands that work as they stand: with this interpreter and its environment."""
+    python = _short(sys.executable)
+    if provider != "gateway":
+        print("\nThe same through the OpenAI Realtime protocol:")
+        print(f"  {python} {_short(__file__)} gateway")
+    print("\nWith another provider, and your own recording:")
+    if "openai-realtime" not in [entry.name for entry in entries()]:
+        print(f"  {python} -m pip install vivavoce-openai-realtime")
+    print(
+        f"  OPENAI_API_KEY=... {python} -m vivavoce talk --provider openai-realtime --in question.wav --record talk"
+    )
+
+
+def _short(path: str) -> str:
+    """As one would write it here."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    return path
+
+
 def main() -> int:
     provider = sys.argv[1] if len(sys.argv) > 1 else "local"
     shutil.rmtree(OUT, ignore_errors=True)
@@ -146,14 +168,7 @@ def main() -> int:
     print("\nBoth sides as sound, and the timeline as a picture and as a page that plays it:")
     for path in (OUT / "audio.wav", *pictures):
         print(f"  {path.relative_to(HERE.parent)}")
-    print(
-        "\nThe same through the OpenAI Realtime protocol, and with another provider and your own recording:"
-    )
-    print("  python examples/demo.py gateway")
-    print("  pip install vivavoce-openai-realtime")
-    print(
-        "  OPENAI_API_KEY=... vivavoce talk --provider openai-realtime --in question.wav --record first-talk"
-    )
+    show_more(provider)
     return 0
 
 

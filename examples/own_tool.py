@@ -27,15 +27,17 @@ async def book_table(name: str, people: int) -> str:
 
 async def main(provider: object) -> list[str]:
     """Ask for a table; returns what the assistant said."""
-    said = []
+    said: list[str] = []
+    calls: list[object] = []
     async with Voice(provider, tools=[book_table], instructions="You take bookings.") as voice:
         voice.on("tool-call-start", lambda call: print(f"-> {call.name} {call.arguments}"))
+        voice.on("tool-call-start", calls.append)
         done = voice.events("response.done")
         turns = voice.events("turn")
         await voice.send_text("Book a table for two people, name Ada, please.")
         await voice.answer()
         await anext(done)
-        if BOOKINGS:
+        if calls:
             await anext(done)  # the continuation, which tells what came of it
     async for turn in turns:
         if turn.role == "assistant":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from typing import get_args
 
 import pytest
 from conversation import FRAME, Stage, provider, scenario, turns, yields
 from vivavoce.errors import VoiceError
 from vivavoce.lifecycle import State
+from vivavoce.tasks import Tasks
 from vivavoce.testing import Reply, Step
 
 
@@ -204,3 +207,20 @@ async def test_app_timeout_around_a_call():
             async with asyncio.timeout(1):
                 await stage.voice.answer()
         await (await stage.voice.answer()).done()
+
+
+@scenario
+async def test_task_stopped_before_it_begins_leaves_no_warning():
+    """Work that was spawned in the moment of closing never runs, and Python does not complain that nobody awaited it."""
+    began = []
+
+    async def work():
+        began.append(True)
+
+    tasks = Tasks(began.append)
+    tasks.spawn(work())
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        await tasks.stop(1.0)
+        gc.collect()
+    assert (began, complaints) == ([], [])

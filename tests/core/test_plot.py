@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recordings import Story
-from vivavoce import AudioError, ConfigError
+from vivavoce import AudioError, ConfigError, VoiceError
 from vivavoce.plot import draw
 from vivavoce.plot.labels import Shelf, shorten, wrap
 from vivavoce.plot.timeline import Said, load
@@ -95,6 +97,30 @@ def test_png_is_drawn(story: Story, tmp_path: Path) -> None:
     """A picture comes of it, also when nothing was said."""
     path = draw(story.write(tmp_path / "rec"), tmp_path / "a.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("name", ["timeline.html", "timeline.png"])
+def test_picture_on_a_full_disk_leaves_nothing(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says why there is no picture, and no beginning of one is left; a file that was there is not removed."""
+    recording = talk().write(tmp_path / "rec")
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if "w" not in mode:
+            return real(path, mode, *args, **options)
+        real(path, mode, *args, **options).close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(VoiceError, match=rf"cannot write .*{name}: No space left on device"):
+        draw(recording, tmp_path / name)
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).touch()
+    with pytest.raises(VoiceError, match="No space left"):
+        draw(recording, tmp_path / name)
+    assert (tmp_path / name).exists()
 
 
 def test_hour_long_recording_is_reduced(tmp_path: Path) -> None:

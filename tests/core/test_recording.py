@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,20 @@ async def test_reconnect_stays_in_one_recording(tmp_path: Path, clock: VirtualCl
     assert list(tmp_path.iterdir()) == [tmp_path / "rec"]
 
 
+async def test_failed_attempts_to_reconnect_leave_the_recording(tmp_path: Path, clock: VirtualClock) -> None:
+    """What was recorded before an outage stays though an attempt to connect again fails."""
+    provider = ScriptedProvider({"connect": [None, ConnectionLostError("no"), None]})
+    plugins = [Recorder(tmp_path / "rec"), AudioRecorder(tmp_path / "a.wav")]
+    voice = Voice(provider, plugins=plugins)
+    await voice.connect(reconnect=True)
+    await voice.send(tone(500, 24_000), pace=True)
+    provider.lose(ConnectionLostError("gone"))
+    await clock.advance(20)
+    await voice.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "rec"]
+    assert spans(tmp_path / "rec/audio.wav")[0] == spans(tmp_path / "a.wav")[0] == [(0, 500)]
+
+
 async def test_failed_connect_leaves_nothing(tmp_path: Path) -> None:
     """When there was no session there is no recording, and the same directory can be used again."""
     provider = ScriptedProvider({"connect": [AuthenticationError("no")]})
@@ -182,6 +197,28 @@ async def test_failed_connect_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AuthenticationError):
         await voice.connect()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_failed_connect_leaves_what_was_there(tmp_path: Path, clock: VirtualClock) -> None:
+    """A file is replaced by a session, not by an attempt, and what is no file of its own is never removed."""
+    before, pipe, link = tmp_path / "before.wav", tmp_path / "pipe", tmp_path / "link.wav"
+    before.write_bytes(b"an earlier talk")
+    link.symlink_to(tmp_path / "linked.wav")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for path in (before, pipe, link):
+        provider = ScriptedProvider({"connect": [AuthenticationError("no"), None]})
+        recorder = AudioRecorder(path)
+        voice = Voice(provider, plugins=[recorder])
+        with pytest.raises(VoiceError):  # a pipe cannot be a WAV
+            await voice.connect()
+        assert recorder.recorded is False
+    os.close(reader)
+    assert (before.read_bytes(), pipe.is_fifo(), link.is_symlink()) == (b"an earlier talk", True, True)
+    async with Voice(ScriptedProvider(), plugins=[AudioRecorder(before)]):
+        await clock.advance(1)
+    assert read_wav(before)[0].channels == 2
+    assert [path.name for path in tmp_path.iterdir() if "before" in path.name] == ["before.wav"]
 
 
 async def test_recording_that_is_there_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_demo_holds_its_conversation(tmp_path: Path, through: list[str]) -> None
     assert "tool: go({'direction': 'forward', 'meters': 10})" in said
     assert any(line.endswith("ms)") and "assistant" in line for line in said)
     assert "--provider openai-realtime" in done.stdout
+    assert ("examples/demo.py gateway" in done.stdout) is (not through)
     out = tmp_path / "demo-out"
     names = ["audio.wav", "events.jsonl", "recording.json", "timeline.html", "timeline.png"]
     assert sorted(path.name for path in out.iterdir()) == names

@@ -61,6 +61,14 @@ async def test_own_tool_is_called_and_told(example: ModuleType) -> None:
     assert example.BOOKINGS == [("Ada", 2)]
 
 
+@needs_engines
+@pytest.mark.parametrize("example", ["own_tool"], indirect=True)
+async def test_own_tool_as_it_is_run(example: ModuleType) -> None:
+    """With the provider it takes by itself, examples/own_tool.py books for Ada and says so before it ends."""
+    async with no_leaks():
+        assert await example.main("local") == ["a table for 2, under ada."]
+
+
 @pytest.mark.parametrize("example", ["composite"], indirect=True)
 async def test_composite_falls_back(example: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     """examples/composite.py goes to its second choice when the first cannot be reached, and says so."""

@@ -1,4 +1,4 @@
-"""The page's own sample-rate converter, run by Node.js."""
+"""The page's own sample-rate converter and player, run by Node.js."""
 
 from __future__ import annotations
 
@@ -50,3 +50,50 @@ def test_tone_passes_or_is_stopped(
     found = json.loads(done.stdout)
     assert target - 100 < found["length"] <= target
     assert abs(found["decibels"]) < 0.2 if passes else found["decibels"] < -60
+
+
+PLAYING = """
+const told = [];
+let Player;
+globalThis.sampleRate = 24000;
+globalThis.AudioWorkletProcessor = class { port = { postMessage: (data) => told.push(data) } };
+globalThis.registerProcessor = (_, found) => (Player = found);
+await import("./player.js");
+const { SocketLink } = await import("./links.js");
+const player = new Player();
+const [blocks, done] = process.argv.slice(2).map(Number);
+const devices = {
+  play: (item, pcm) => player.add({ item, pcm }),
+  flush: async () => (player.flush(), (({ flushed, rest, ms }) => ({ item: flushed, rest, ms }))(told.at(-1))),
+};
+const sent = [];
+const link = new SocketLink({ devices, send: (type) => sent.push(type), onCut: () => sent.push("cut") });
+link.take({ type: "response.output_audio.delta", item_id: "item", delta: btoa("\\0".repeat(2 * 1280)) });
+if (done) link.take({ type: "response.output_audio.done", item_id: "item" });
+for (let i = 0; i < blocks; i++) player.process([], [[new Float32Array(128)]]);
+await link.yields();
+console.log(sent.join(" "));
+"""
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+@pytest.mark.parametrize(
+    ("blocks", "done", "sent"),
+    [
+        (5, 1, "cut conversation.item.truncate"),
+        (20, 0, "cut conversation.item.truncate"),
+        (20, 1, ""),
+        (0, 1, ""),
+    ],
+    ids=["in the middle", "more was to come", "heard to its end", "not begun"],
+)
+def test_reply_is_cut_unless_it_was_heard(tmp_path: Path, blocks: int, done: int, sent: str) -> None:
+    """The user's next turn cuts the reply that is being heard, and not one that was heard to its end."""
+    page = files("vivavoce_gateway") / "page"
+    for name in ("resampler.js", "player.js", "links.js"):
+        (tmp_path / name).write_text((page / name).read_text())
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "program.js").write_text(PLAYING)
+    command = [str(NODE), "program.js", str(blocks), str(done)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert run.stdout.strip() == sent

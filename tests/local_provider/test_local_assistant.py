@@ -39,7 +39,12 @@ def set_light(room: Room, on: bool, level: float | None = None) -> None:
     """Switch a lamp."""
 
 
-TOOLS = (go_forward, get_weather, set_light)
+@vivavoce.tool
+def book_table(name: str, people: int) -> None:
+    """Reserve a place to eat."""
+
+
+TOOLS = (go_forward, get_weather, set_light, book_table)
 
 
 def say(text: str, *, tools: Sequence[Tool] = TOOLS, before: Sequence[Item] = ()) -> list[Any]:
@@ -65,6 +70,12 @@ def say(text: str, *, tools: Sequence[Tool] = TOOLS, before: Sequence[Item] = ()
             ToolCallRequest("go_forward", {"distance": 5, "unit": "meters"}),
         ),
         ("what is the weather in new york", ToolCallRequest("get_weather", {"city": "new york"})),
+        ("tell the weather in mexico city", ToolCallRequest("get_weather", {"city": "mexico city"})),
+        ("what is the weather in the city of rome", ToolCallRequest("get_weather", {"city": "rome"})),
+        (
+            "book a table for two people, name Ada",
+            ToolCallRequest("book_table", {"name": "ada", "people": 2}),
+        ),
         ("set the kitchen light on", ToolCallRequest("set_light", {"room": "kitchen", "on": True})),
         (
             "set the light in the living room off",
@@ -128,7 +139,7 @@ def test_it_tells_time_and_date(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_lists_its_tools() -> None:
     """By name, as one would say them."""
-    assert say("what can you do")[0].endswith("My tools are: go forward, get weather, set light.")
+    assert say("what can you do")[0].endswith("My tools are: go forward, get weather, set light, book table.")
     assert say("help", tools=())[0].endswith("I have no tools.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,20 @@ class AudioRecorder:
     What the user sends lies where it was sent, replies where they are heard: each after the one before it, cut where
     it was interrupted. The clock starts as `connect()` begins and stops with the session; a voice that is connected
     again begins another file beside the first (`talk-2.wav`). `failure` is what ended the recording early, such as a
-    full disk: it is also emitted once as an `error`, and the conversation goes on.
+    full disk: it is also emitted once as an `error`, and the conversation goes on. `recorded`: whether there is a
+    recording at `path`. A file that was there is replaced by it, and stays when there was no session.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.failure: VoiceError | None = None
+        self.recorded = False
         self._first = self.path
         self._sessions = 0
         self._voice: Any = None
         self._context: Context | None = None
         self._wav: WavWriter | None = None
+        self._before: _Before | None = None
         self._converters: dict[tuple[int, AudioFormat], Converter] = {}
 
     @hookimpl
@@ -54,12 +57,17 @@ class AudioRecorder:
 
     @hookimpl(wrapper=True)
     def connect(self, context: Context) -> Generator[None, Any, Any]:
-        self._begin(context)
+        has_begun = self._begin(
+            context
+        )  # not when a lost session is restored: that recording stays, come what may
         try:
-            return (yield)
+            result = yield
         except BaseException:
-            self._discard()
+            if has_begun:
+                self._discard()
             raise
+        self._keep()
+        return result
 
     @hookimpl(wrapper=True)
     def send(self, context: Context, audio: bytes) -> Generator[None, Any, Any]:
@@ -73,6 +81,7 @@ class AudioRecorder:
     @hookimpl(wrapper=True)
     def speak(self, context: Context) -> Generator[None, Any, Any]:
         self._begin(context)
+        self._keep()
         speech = yield
         if isinstance(speech, Speech):
             return Speech(speech.format, self._tap(speech.chunks, speech.format))
@@ -96,17 +105,29 @@ class AudioRecorder:
         wav.close()
 
     def _discard(self) -> None:
-        """There was no session: leave no file."""
+        """There was no session: leave no file but the one that was there."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        self.recorded = False
+        self._put_back()
+
+    def _put_back(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before.put_back()
+
+    def _keep(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before.forget()
 
     # Where and when.
 
-    def _begin(self, context: Context) -> None:
-        """Open the files, unless they are: a directory that cannot be written is told before anything is dialled."""
+    def _begin(self, context: Context) -> bool:
+        """Open the files, unless they are: a directory that cannot be written is told before anything is dialled.
+        Returns whether they were opened."""
         self._context = context
         if self._wav is not None or self.failure is not None:
-            return
+            return False
         self._sessions += 1
         self._loop = asyncio.get_running_loop()
         self._zero = self._loop.time()
@@ -116,10 +137,17 @@ class AudioRecorder:
         if self._sessions > 1:
             self.path = self._first.with_stem(f"{self._first.stem}-{self._sessions}")
         self._wav = self._open(AudioFormat(rate, 2))
+        self.recorded = True
         self._timer = self._loop.call_later(_TICK_S, self._tick)
+        return True
 
     def _open(self, format: AudioFormat) -> WavWriter:
-        return WavWriter(self.path, format)
+        self._before = _Before(self.path)
+        try:
+            return WavWriter(self.path, format)
+        except VoiceError:
+            self._put_back()
+            raise
 
     def _now_ms(self) -> float:
         return (self._loop.time() - self._zero) * 1000
@@ -182,3 +210,27 @@ class AudioRecorder:
         self.close()
         if self._context is not None:
             self._context.emit(failure)
+
+
+class _Before:
+    """What is at a path before a recording is made there. Only a file of its own is moved aside; what else is there (a
+    device, a link) is written to as it is, and never removed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._was_there = os.path.lexists(path)
+        self._aside: Path | None = None
+        if path.is_file() and not path.is_symlink():
+            with suppress(OSError):  # no room for it: then it is overwritten
+                self._aside = path.replace(path.with_name(f".{path.name}.before"))
+
+    def put_back(self) -> None:
+        with suppress(OSError):
+            if self._aside is not None:
+                self._aside.replace(self._path)
+            elif not self._was_there:
+                self._path.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        if self._aside is not None:
+            self._aside.unlink(missing_ok=True)

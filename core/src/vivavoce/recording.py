@@ -77,5 +77,6 @@ class Recorder(AudioRecorder):
 
     def _discard(self) -> None:
         self.close()
+        self.recorded = False
         if self._files is not None:
             self._files.discard()

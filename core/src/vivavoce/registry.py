@@ -167,11 +167,12 @@ def find(name: str, group: str = PROVIDERS) -> Found:
 def _missing(name: str, group: str) -> str:
     known = sorted({entry.name for entry in entries(group) if _refusal(normalize(entry.name)) is None})
     meant = nearest(normalize(name), [normalize(k) for k in known])
-    hint = f" Did you mean {meant!r}?" if meant else ""
     kind = _HOW[group]
     listed = ", ".join(known) or "none"
     how = f"`pip install vivavoce-{normalize(name)}`" if group == PROVIDERS else "its distribution"
-    return f"no {kind} is named {name!r}.{hint} Installed: {listed}. To install one: {how}, or whatever distribution offers it"
+    if meant:  # to install what is misspelt would be a stranger's package
+        return f"no {kind} is named {name!r}. Did you mean {meant!r}? Installed: {listed}"
+    return f"no {kind} is named {name!r}. Installed: {listed}. To install one: {how}, or whatever distribution offers it"
 
 
 def load(name: str, group: str = PROVIDERS) -> tuple[Any, Found]:

@@ -35,6 +35,7 @@ class Tasks:
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # of one cancelled before it began; else it has ended
         if lasting:
             self._lasting.add(task)
             task.add_done_callback(self._lasting.discard)

@@ -112,6 +112,23 @@ def test_doctor_fails_for_what_is_broken(
     assert capsys.readouterr().err == "vivavoce doctor: 1 broken: raising (some-providers 1.2)\n"
 
 
+def test_doctor_names_the_extra_a_provider_needs(
+    capsys: pytest.CaptureFixture[str], site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider whose own extra is not installed is no "ok", and the line says how to install it; that is no failure."""
+    point = {"vivavoce.providers": {"engine": "engine:Good"}}
+    install(site, "engines", point, {"engine": GOOD.replace("GOOD_KEY", "PATH")})
+    metadata = site / "engines-1.2.dist-info/METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: no-such-engine; extra == 'engine'\n")
+    registry.forget()
+    monkeypatch.setenv("VIVAVOCE_PLUGINS", "engine")
+    assert main(["doctor"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "engine (engines 1.2)" in line)
+    assert line.split() == (
+        '-- engine (engines 1.2) not installed: no-such-engine -> pip install "engines[engine]"'.split()
+    )
+
+
 def test_doctor_tells_conflicts_of_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_speaking_provider_speaks(run: Run, tmp_path: Path) -> None:
     """A provider without conversation turns texts into sound, on the right."""
     status, out, _ = run(*talk("Speaking"), "--text", "one two three", "--out", "said.wav")
     assert (status, "assistant  one two three" in out) == (0, True)
+    assert "1 turn\n" in out
     format, (user, assistant) = read_wav(tmp_path / "said.wav")
     assert max(map(abs, user)) == 0
     assert len(assistant) / format.rate == pytest.approx(0.3, abs=0.01)
@@ -207,6 +208,28 @@ def spawn(tmp_path: Path, *arguments: str, **options: object) -> subprocess.Pope
         text=True,
         **options,  # type: ignore[call-overload]
     )
+
+
+def test_out_is_never_what_is_sent(run: Run, tmp_path: Path) -> None:
+    """A sound that would overwrite the user's own file is refused, and the file is as it was."""
+    question = write_tone(tmp_path / "q.wav")
+    before = question.read_bytes()
+    status, _, err = run(*talk("Hearing"), "--in", question, "--out", "q.wav")
+    assert status == 2
+    assert f"--out q.wav is also what the user says (--in {question}): give another name" in err
+    assert question.read_bytes() == before
+
+
+def test_only_what_was_recorded_is_said_to_be(run: Run, tmp_path: Path) -> None:
+    """Nothing is claimed of what cannot be written, or was there before."""
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec/recording.json").write_text("{}")
+    for option, text in (
+        ("--record=rec", "rec holds a recording already"),
+        ("--out=/dev/full", "No space left"),
+    ):
+        status, _, err = run(*talk("Hearing"), "--text", "hello", option)
+        assert (status, text in err, "what was recorded" in err) == (1, True, False)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

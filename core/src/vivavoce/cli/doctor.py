@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import click
 
 from vivavoce import __version__, registry
@@ -60,6 +61,9 @@ def _provider(entry: Listed) -> Check:
     if entry.missing:
         variables = ", ".join(entry.missing)
         return Check("missing", what, f"not set: {variables}", f"export {entry.missing[0]}=...")
+    for extra in check_extras(entry.distribution):  # `pico` needs the extra `pico` of its distribution
+        if extra.what == entry.name and extra.state != "ok":
+            return attrs.evolve(extra, what=what)
     can = " ".join(entry.capabilities) or "does nothing but warn"
     return Check("ok", what, f"{can}  [{entry.proof}]" if entry.proof is not None else can)
 

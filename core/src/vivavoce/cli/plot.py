@@ -15,7 +15,8 @@ __all__ = ["plot"]
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recording", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--out", metavar="FILE.png|FILE.html", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write it; the ending says what. Default: timeline.html in the recording.")  # fmt: skip
+    help="Where to write it; the ending says what. May be given several times. Default: timeline.html in the "
+    "recording.")  # fmt: skip
 @debug_option
 def plot(recording: Path, out: tuple[Path, ...]) -> None:
     """Draw the timeline of a RECORDING, the directory that `talk --record` made.

@@ -139,7 +139,7 @@ def talk(**options: Any) -> None:
 
 
 def _kept(recorders: list[AudioRecorder]) -> str:
-    there = [str(recorder.path) for recorder in recorders if recorder.path.exists()]
+    there = [str(recorder.path) for recorder in recorders if recorder.recorded]
     return f"; what was recorded is in {' and '.join(there)}" if there else ""
 
 
@@ -147,10 +147,21 @@ def _check(asked: _Options) -> None:
     wrong = ""
     if "mic" in asked.inputs and (len(asked.inputs) > 1 or asked.texts):
         wrong = "--in mic goes alone: no files and texts beside it"
+    elif (heard := _overwritten(asked)) is not None:
+        wrong = f"--out {asked.out} is also what the user says (--in {heard}): give another name"
     elif asked.local_turns and not asked.is_live:
         wrong = "--local-turns is for the microphone: files are sent as turns anyway with --manual"
     if wrong:
         raise click.UsageError(wrong, click.get_current_context())
+
+
+def _overwritten(asked: _Options) -> str | None:
+    """The file to be sent that the sound would be written to."""
+    out = Path(asked.out or "")
+    if asked.out in (None, "speaker") or not out.is_file():
+        return None
+    there = (name for name in asked.inputs if name != "mic" and Path(name).is_file())
+    return next((name for name in there if out.samefile(name)), None)
 
 
 def _recorders(asked: _Options) -> list[AudioRecorder]:

@@ -145,7 +145,7 @@ class PlainTranscript:
         complain(text, "vivavoce talk")
 
     def summary(self, summary: Summary) -> None:
-        parts = [f"{summary.turns} turns"]
+        parts = [f"{summary.turns} turn{'' if summary.turns == 1 else 's'}"]
         if summary.latencies_ms:
             parts.append(f"median latency {statistics.median(summary.latencies_ms):.0f} ms")
         if summary.usage.total_tokens:

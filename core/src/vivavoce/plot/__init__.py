@@ -35,6 +35,7 @@ def draw(recording: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path
     from vivavoce.plot.timeline import load
 
     timeline = load(Path(recording))
+    was_there = os.path.lexists(path)
     try:
         if path.suffix.lower() == ".png":
             from vivavoce.plot.png import write_png
@@ -45,5 +46,7 @@ def draw(recording: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path
 
             write_html(timeline, path)
     except OSError as bad:
+        if not was_there:  # the beginning of a picture is of no use
+            path.unlink(missing_ok=True)
         raise VoiceError(f"cannot write {path}: {bad.strerror or bad}", code="file") from bad
     return path

@@ -50,9 +50,7 @@ async def judge_async(
     )
     unknown = sorted({*only, *case.waivers} - CHECKS.keys())
     if unknown:
-        raise ConfigError(
-            f"no check is named {', '.join(unknown)}; docs/reference/conformance-checks.md lists them"
-        )
+        raise ConfigError(f"no check is named {', '.join(unknown)}; `vivavoce conformance --list` names them")
     case.queue.extend(check for check in case.checks if not only or check.id in only)
     case.progress.expect(len(case.queue), "kit")
     async with asyncio.TaskGroup() as group:

@@ -133,7 +133,8 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as bad:
         listening.close()
         hint = "; choose another --port" if isinstance(bad, OSError) and bad.errno in _TAKEN else ""
-        raise click.ClickException(f"cannot listen on {host}:{port}: {bad}{hint}") from bad
+        why = getattr(bad, "strerror", None) or bad
+        raise click.ClickException(f"cannot listen on {host}:{port}: {why}{hint}") from bad
     return listening
 
 
@@ -153,9 +154,19 @@ def server_options(config: GatewayConfig) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--provider", help="What answers where no model is routed (default: local).")
-@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False), help="A TOML file.")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--provider", metavar="NAME", help="What answers where no model is routed (default: local).")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A TOML file: which provider answers which model, keys, limits.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen at; one beyond this machine needs a key.",
+)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
 )
@@ -163,10 +174,17 @@ def server_options(config: GatewayConfig) -> dict[str, Any]:
     "--api-key",
     "keys",
     multiple=True,
-    help="A key that clients must have; env:NAME reads it from the environment. Also VIVAVOCE_GATEWAY_KEY.",
+    metavar="KEY",
+    help="A key that clients must have; may be repeated. env:NAME reads it from the environment. Also VIVAVOCE_GATEWAY_KEY.",
 )
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without any key.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one object a line.",
+)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
@@ -180,7 +198,11 @@ def serve(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Serve the OpenAI Realtime protocol: any client of it talks to any provider."""
+    """Serve the OpenAI Realtime protocol: any client of it talks to any provider.
+
+    It prints the address for clients and that of a page to talk from a browser. Ctrl-C ends it: at once when nobody is
+    connected, else when the running sessions have ended, or at the second Ctrl-C.
+    """
     if not keys and os.environ.get("VIVAVOCE_GATEWAY_KEY", "").strip():
         keys = ("env:VIVAVOCE_GATEWAY_KEY",)
     try:

@@ -58,7 +58,7 @@ export class Devices {
   }
 
   #fromPlayer(data) {
-    if ("flushed" in data) this.flushed?.({ item: data.flushed, ms: data.ms });
+    if ("flushed" in data) this.flushed?.({ item: data.flushed, rest: data.rest, ms: data.ms });
     else if ("started" in data) this.onStarted(data.started);
     else {
       this.onLevel("out", data.peak);
@@ -92,7 +92,7 @@ export class Devices {
     this.player.port.postMessage({ item, pcm }, [pcm]);
   }
 
-  // Drops what was not played; resolves to the item that was being heard and how much of it was.
+  // Drops what was not played; resolves to the item that was heard last, whether there was a rest, and how much was heard.
   flush() {
     return new Promise((resolve) => {
       this.flushed = resolve;

@@ -55,12 +55,13 @@ export class SocketLink {
 
   take(event) {
     if (event.type === "response.output_audio.delta") this.devices.play(event.item_id, fromBase64(event.delta));
+    else if (event.type === "response.output_audio.done") this.whole = event.item_id;
   }
 
   // What was heard is known here alone: the gateway is told.
   async yields() {
-    const { item, ms } = await this.devices.flush();
-    if (!item) return;
+    const { item, rest, ms } = await this.devices.flush();
+    if (!item || (!rest && item === this.whole)) return; // it was heard to its end
     this.onCut(item, ms);
     this.announce("conversation.item.truncate", { item_id: item, content_index: 0, audio_end_ms: Math.floor(ms) });
   }

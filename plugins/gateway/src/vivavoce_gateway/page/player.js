@@ -20,10 +20,11 @@ class Player extends AudioWorkletProcessor {
   }
 
   flush() {
+    const rest = this.queue.length > 0;
     this.queue = [];
     this.at = 0;
     this.resampler.reset();
-    this.port.postMessage({ flushed: this.item, ms: (this.played / sampleRate) * 1000 });
+    this.port.postMessage({ flushed: this.item, rest, ms: (this.played / sampleRate) * 1000 });
     this.item = null;
     this.played = 0;
   }

@@ -120,7 +120,8 @@ def _score(words: Sequence[str], tool: Tool) -> float:
 def _fill(words: Sequence[str], tool: Tool) -> tuple[dict[str, Any], tuple[str, ...]]:
     schema = tool.parameters
     properties: Mapping[str, Any] = schema.get("properties") or {}
-    left = _Words(words, spoken_name(tool.name).split())
+    labels = [word for name in properties for word in spoken_name(name).split()]
+    left = _Words(words, spoken_name(tool.name).split(), labels)
     rules = {name: _resolved(rule, schema) for name, rule in properties.items()}
     found: dict[str, Any] = {}
     # What can be told apart goes first; free text takes what is left.
@@ -160,11 +161,12 @@ def _is_text(rule: Mapping[str, Any]) -> bool:
 class _Words:
     """The words of one request, and which of them still may become an argument."""
 
-    def __init__(self, words: Sequence[str], name: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], name: Sequence[str], labels: Sequence[str]) -> None:
         self._words = list(words)
         self._numbers = find_numbers(words)
         stems = {_stem(word) for word in name}
         self._free = [_stem(word) not in stems for word in words]
+        self._labels = {_stem(word) for word in labels}
 
     def take(self, name: str, rule: Mapping[str, Any]) -> Any:
         """The value of one argument, or `None`."""
@@ -175,7 +177,7 @@ class _Words:
             return self._number(whole="number" not in kinds)
         if "boolean" in kinds:
             return self._yes_or_no(name)
-        return self._text() if "string" in kinds else None
+        return self._text(name) if "string" in kinds else None
 
     def _choice(self, options: Sequence[Any]) -> Any:
         for option in options:
@@ -200,12 +202,16 @@ class _Words:
         positive = _POSITIVE | set(spoken_name(name).split())
         return True if positive & set(self._words) else None
 
-    def _text(self) -> str | None:
+    def _text(self, name: str) -> str | None:
         kept = [
             word for word, free in zip(self._words, self._free, strict=True) if free and word not in _FILLERS
         ]
         self._free = [False] * len(self._words)
-        return " ".join(kept) or None
+        own = {_stem(word) for word in spoken_name(name).split()}
+        values = [word for word in kept if _stem(word) not in self._labels - own]
+        while values and _stem(values[0]) in own:  # "for two people, name Ada"; but it is "Mexico City"
+            del values[0]
+        return " ".join(values or kept) or None
 
     def _use(self, start: int, end: int) -> None:
         self._free[start:end] = [False] * (end - start)
