@@ -85,7 +85,7 @@ async def truncates(bench: Bench) -> None:
     expect(not wrong, f"the service refused: {wrong}")
 
 
-@turns("VV-CON-129", needs="realtime turns interrupt truncate", peer=True)
+@turns("VV-CON-129", needs="realtime turns interrupt truncate", peer=True, over="websocket tcp")
 async def forgets_what_nobody_heard(bench: Bench) -> None:
     """A reply that is interrupted before any of it was heard is taken out of the service's memory, or cut to nothing."""
     async with bench.session(Plan(replies=[LONG])) as voice:

@@ -89,6 +89,7 @@ class Service:
                 await self._meet(reader, writer, how)
             else:
                 self.seen.requests.append(request.head)
+                self._look(request.head)
                 await self._calls.meet(request, writer, how, partial(self._call, how=how, seen=seen))
         except (Gone, ConnectionError, asyncio.CancelledError):
             pass

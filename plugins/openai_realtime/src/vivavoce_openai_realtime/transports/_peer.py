@@ -91,6 +91,9 @@ class Peer(RTCPeerConnection):
         await asyncio.sleep(0)  # what was started just now begins, and sees that it is closed
         if self._connecting:
             await asyncio.wait(self._connecting, timeout=_SETTLING)
+        # A path that was found in the turn of the close is watched from then on: end that, too.
+        for transport in _ice_transports(self):
+            await transport._connection.close()
 
 
 def _ice_transports(peer: RTCPeerConnection) -> set[Any]:
