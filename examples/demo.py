@@ -165,6 +165,9 @@ def main() -> int:
     except vivavoce.VoiceError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ndemo: stopped", file=sys.stderr)
+        return 1
     print("\nBoth sides as sound, and the timeline as a picture and as a page that plays it:")
     for path in (OUT / "audio.wav", *pictures):
         print(f"  {path.relative_to(HERE.parent)}")

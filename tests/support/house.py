@@ -31,7 +31,7 @@ LAYERS: dict[str, list[str]] = {
     "contracts": ["provider", "hookspecs", "wanted"],
     "edges": [
         *["_playout", "_soundhelp", "_portaudio", "_devicelife", "echo", "devices"],
-        *["files", "sources", "_loudness", "_stereo"],
+        *["files", "sources", "_loudness", "_replaced", "_stereo"],
     ],
     "runtime": [
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from vivavoce._replaced import Replaced
 from vivavoce._stereo import StereoTimeline
 from vivavoce.audio import AudioFormat, Converter
 from vivavoce.errors import ConfigError, VoiceError
@@ -43,7 +44,7 @@ class AudioRecorder:
         self._voice: Any = None
         self._context: Context | None = None
         self._wav: WavWriter | None = None
-        self._before: _Before | None = None
+        self._before = Replaced()
         self._converters: dict[tuple[int, AudioFormat], Converter] = {}
 
     @hookimpl
@@ -57,16 +58,14 @@ class AudioRecorder:
 
     @hookimpl(wrapper=True)
     def connect(self, context: Context) -> Generator[None, Any, Any]:
-        has_begun = self._begin(
-            context
-        )  # not when a lost session is restored: that recording stays, come what may
+        has_begun = self._begin(context)  # not when a lost session is restored: that recording stays
         try:
             result = yield
         except BaseException:
             if has_begun:
                 self._discard()
             raise
-        self._keep()
+        self._before.forget()
         return result
 
     @hookimpl(wrapper=True)
@@ -81,7 +80,7 @@ class AudioRecorder:
     @hookimpl(wrapper=True)
     def speak(self, context: Context) -> Generator[None, Any, Any]:
         self._begin(context)
-        self._keep()
+        self._before.forget()
         speech = yield
         if isinstance(speech, Speech):
             return Speech(speech.format, self._tap(speech.chunks, speech.format))
@@ -108,23 +107,12 @@ class AudioRecorder:
         """There was no session: leave no file but the one that was there."""
         self.close()
         self.recorded = False
-        self._put_back()
-
-    def _put_back(self) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            before.put_back()
-
-    def _keep(self) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            before.forget()
+        self._before.put_back()
 
     # Where and when.
 
     def _begin(self, context: Context) -> bool:
-        """Open the files, unless they are: a directory that cannot be written is told before anything is dialled.
-        Returns whether they were opened."""
+        """Open the files if they are not, before anything is dialled. Returns whether it did."""
         self._context = context
         if self._wav is not None or self.failure is not None:
             return False
@@ -142,11 +130,11 @@ class AudioRecorder:
         return True
 
     def _open(self, format: AudioFormat) -> WavWriter:
-        self._before = _Before(self.path)
+        self._before.move(self.path)
         try:
             return WavWriter(self.path, format)
         except VoiceError:
-            self._put_back()
+            self._before.put_back()
             raise
 
     def _now_ms(self) -> float:
@@ -210,27 +198,3 @@ class AudioRecorder:
         self.close()
         if self._context is not None:
             self._context.emit(failure)
-
-
-class _Before:
-    """What is at a path before a recording is made there. Only a file of its own is moved aside; what else is there (a
-    device, a link) is written to as it is, and never removed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._was_there = os.path.lexists(path)
-        self._aside: Path | None = None
-        if path.is_file() and not path.is_symlink():
-            with suppress(OSError):  # no room for it: then it is overwritten
-                self._aside = path.replace(path.with_name(f".{path.name}.before"))
-
-    def put_back(self) -> None:
-        with suppress(OSError):
-            if self._aside is not None:
-                self._aside.replace(self._path)
-            elif not self._was_there:
-                self._path.unlink(missing_ok=True)
-
-    def forget(self) -> None:
-        if self._aside is not None:
-            self._aside.unlink(missing_ok=True)

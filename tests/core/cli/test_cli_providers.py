@@ -124,8 +124,8 @@ def test_doctor_names_the_extra_a_provider_needs(
     monkeypatch.setenv("VIVAVOCE_PLUGINS", "engine")
     assert main(["doctor"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "engine (engines 1.2)" in line)
-    assert line.split() == (
-        '-- engine (engines 1.2) not installed: no-such-engine -> pip install "engines[engine]"'.split()
+    assert " ".join(line.split()) == (
+        '-- engine (engines 1.2) not installed: no-such-engine -> pip install "engines[engine]"'
     )
 
 
