@@ -413,8 +413,16 @@ class EndsTextsAfterTheEnd(_TalksOn):
 
 @wrong("VV-CON-174", alone=True)
 class SpeaksEmptyAudioAfterTheEnd(_TalksOn):
+    """Where a reply was cut short: what belongs to no reply is looked for in shorter conversations, too."""
+
+    cut = False
+
+    def filter(self, context: Any, event: Any) -> Any:
+        self.cut |= isinstance(event, events.ResponseDone) and event.status == "incomplete"
+        return super().filter(context, event)
+
     def late(self) -> Any:
-        return events.Speaking(b"")
+        return events.Speaking(b"") if self.cut else None
 
 
 @wrong("VV-CON-176", alone=True)
