@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from typing import Any
@@ -88,7 +89,8 @@ class NamesNoVariable(Quiet):
 class DialsWithoutKey(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        context.config = attrs.evolve(context.config, api_key=context.config.api_key or "undefined")
+        key = context.config.api_key or os.environ.get("OPENAI_API_KEY") or "undefined"
+        context.config = attrs.evolve(context.config, api_key=key)
         await super().connect(context)
 
 
