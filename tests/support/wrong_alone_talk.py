@@ -443,7 +443,7 @@ class TellsListenersItself(Realtime):
 
     def filter(self, context: Any, event: Any) -> Any:
         if isinstance(event, events.ResponseDone) and event.status == "incomplete":
-            result = events.ToolCallResult("call_0", "nothing", {}, None)
+            result = events.ToolCallResult("call_0", "nothing")
             self.voice._runtime.emitter.emit("tool-call-result", result)
         return (event,)
 
