@@ -1,14 +1,15 @@
 """Breaks providers on purpose, one small change at a time, and counts the changes that the conformance kit notices.
 
-    python scripts/conformance_mutants.py                    all changes of the four subjects
-    python scripts/conformance_mutants.py --subject local    of one
+    python scripts/conformance_mutants.py                    all changes of the three subjects
+    python scripts/conformance_mutants.py --subject local    of one; `local` is tried only when it is named
     python scripts/conformance_mutants.py --most 20          at most so many of each, spread over it
     python scripts/conformance_mutants.py --write            and note for each change the check that noticed it
 
-Broken are the hooks of `null`, `local` and `openai-realtime`, and a reference provider: the one that `vivavoce new
---dialect own` writes. A change that no check notices has to stand in tests/conformance_kit/survivors.toml, with the
-reason; one that stands there and is noticed, or is not there any more, is an error too. Where the reason is that the kit
-has no such service, it names tests of the provider: they are run on the change, and have to notice it. What noticed each change is noted in
+Broken are the hooks of `null` and `openai-realtime`, and a reference provider: the one that `vivavoce new --dialect own`
+writes. Those of `local` hand everything over to its engines and its turns, and tests/local_provider judges them. A change
+that no check notices has to stand in tests/conformance_kit/survivors.toml, with the reason; one that stands there and is
+noticed, or is not there any more, is an error too. Where the reason is that the kit has no such service, it names tests of
+the provider: they are run on the change, and have to notice it. What noticed each change is noted in
 tests/conformance_kit/noticed.json, from which `make test` takes the one check that it runs for each of them.
 The sources in the repository are not touched.
 """
@@ -42,8 +43,10 @@ KIT_TESTS = ROOT / "tests" / "conformance_kit"
 SURVIVORS, NOTICED = KIT_TESTS / "survivors.toml", KIT_TESTS / "noticed.json"
 AT_A_TIME = 4
 _TESTS_SECONDS = 300
+OPEN = "open:"
 LOADING = "loading"
 """Noticed before any check: the provider cannot be loaded."""
+SUBJECTS = ("reference", "null", "openai-realtime")
 # Calls by WebRTC, and sessions that another connection began and this one joins: tests/webrtc and tests/openai_realtime.
 APART = {"openai-realtime": ("CallLink", "JoinedLink", "_call", "_kind")}
 # Tried first: whole conversations, which most changes spoil.
@@ -66,7 +69,10 @@ class Subject(NamedTuple):
 
 
 class Survivor(NamedTuple):
-    """Why no check can notice a change; `tests` are those of the provider that do, if it is not all the same."""
+    """Why no check can notice a change; `tests` are those of the provider that do, if it is not all the same.
+
+    A reason that begins with `open:` is none: a test is missing.
+    """
 
     reason: str
     tests: str = ""
@@ -220,20 +226,24 @@ async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namesp
     every = list(changes(subject.source, subject.apart))
     left_alone = sum(1 for _ in changes(subject.source)) - len(every)
     known = read_noticed().get(subject.name, {}) if chosen.unnoted else {}
-    listed = read_survivors().get(subject.name, {}) if chosen.unnoted else {}
-    mutants = [change for change in every if change.id not in known and change.id not in listed]
+    settled = read_survivors().get(subject.name, {}) if chosen.unnoted else {}
+    mutants = [change for change in every if change.id not in known and change.id not in settled]
     mutants = mutants[:: max(1, -(-len(mutants) // chosen.most))]
     await trial.run(mutants)
     if chosen.write:
         trial.keep()
     wrong = compare(trial, every)
     by_tests, missed = others_notice(trial)
+    listed = read_survivors().get(subject.name, {})
+    unsettled = sum(
+        change.id in listed and listed[change.id].reason.startswith(OPEN) for change in trial.survived
+    )
     wrong += missed
     for line in wrong:
         print(f"  {line}", flush=True)
     print(
         f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived "
-        f"({by_tests} of them noticed by the provider's own tests), {len(wrong)} without a listed reason or wrongly "
+        f"({by_tests} of them noticed by the provider's own tests, {unsettled} by nothing yet), {len(wrong)} without a listed reason or wrongly "
         f"listed; {left_alone} left alone, which the kit has no peer for",
         flush=True,
     )
@@ -268,7 +278,7 @@ def main() -> int:
     """Break them all, and print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--most", type=int, default=1_000_000, help="changes of each provider (all)")
-    parser.add_argument("--subject", action="append", help="null, reference, local, openai-realtime (all)")
+    parser.add_argument("--subject", action="append", help="reference, null, openai-realtime (these), local")
     parser.add_argument("--write", action="store_true", help="note what noticed each change")
     parser.add_argument(
         "--unnoted", action="store_true", help="only those that nothing is noted or listed for yet"
@@ -278,7 +288,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="vivavoce-mutants-") as place:
         sys.path.insert(0, place)
         for subject in subjects(Path(place)):
-            if not chosen.subject or subject.name in chosen.subject:
+            if subject.name in (chosen.subject or SUBJECTS):
                 wrong += asyncio.run(try_subject(subject, Path(place), chosen))
     print(f"conformance mutants: {len(CHECKS)} checks, {time.monotonic() - began:.0f} s", flush=True)
     return int(wrong > 0)

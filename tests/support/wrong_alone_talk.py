@@ -171,7 +171,7 @@ class MissesResetsInReplies(_Deaf):
         return self.replying and self.was_reset(cause)
 
 
-@wrong("VV-CON-094", alone=True)
+@wrong("VV-CON-094")
 class MissesResetsOfIdleSessions(_Deaf):
     updated = False
 
@@ -182,6 +182,34 @@ class MissesResetsOfIdleSessions(_Deaf):
 
     def misses(self, cause: Any) -> bool:
         return self.opened and not (self.asked or self.sent or self.updated) and self.was_reset(cause)
+
+
+@wrong("VV-CON-094", alone=True)
+class SendsIntoTheVoid(Realtime):
+    """Takes audio behind the core's back when the connection is lost, by the voice that `attach` gave it to look at."""
+
+    gone = False
+
+    @hookimpl
+    def attach(self, voice: Any) -> None:
+        send = voice.send
+
+        async def send_on(audio: Any, **options: Any) -> None:
+            if not (self.gone and voice.state == "closed"):
+                await send(audio, **options)
+
+        voice.send = send_on
+
+    @hookimpl
+    async def connect(self, context: Any) -> None:
+        lost = context.lost
+
+        def go(cause: Any = None) -> None:
+            self.gone = True
+            lost(cause)
+
+        context.lost = go
+        await super().connect(context)
 
 
 @wrong("VV-CON-086", alone=True)
@@ -222,7 +250,7 @@ class GathersAudioFirst(Realtime):
 
     @hookimpl
     def send(self, context: Any, audio: bytes) -> Any:
-        if self.held is None or context.session.reconnected:
+        if self.held is None or context.session.reconnected or context.session.instructions:
             return super().send(context, audio)
         self.held += audio
         if len(self.held) < 7_200:
@@ -385,8 +413,16 @@ class EndsTextsAfterTheEnd(_TalksOn):
 
 @wrong("VV-CON-174", alone=True)
 class SpeaksEmptyAudioAfterTheEnd(_TalksOn):
+    """Where a reply was cut short: what belongs to no reply is looked for in shorter conversations, too."""
+
+    cut = False
+
+    def filter(self, context: Any, event: Any) -> Any:
+        self.cut |= isinstance(event, events.ResponseDone) and event.status == "incomplete"
+        return super().filter(context, event)
+
     def late(self) -> Any:
-        return events.Speaking(b"")
+        return events.Speaking(b"") if self.cut else None
 
 
 @wrong("VV-CON-176", alone=True)
@@ -407,7 +443,7 @@ class TellsListenersItself(Realtime):
 
     def filter(self, context: Any, event: Any) -> Any:
         if isinstance(event, events.ResponseDone) and event.status == "incomplete":
-            result = events.ToolCallResult("call_0", "nothing", {}, None)
+            result = events.ToolCallResult("call_0", "nothing")
             self.voice._runtime.emitter.emit("tool-call-result", result)
         return (event,)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from openai_realtime.provider.service import KEY, PCM_20_MS, Heard, Line, Service, speak
 from vivavoce import Voice, tool
 from vivavoce.errors import ConfigError, ProviderError
+from vivavoce_openai_realtime.provider import OpenAIRealtimeProvider
 
 pytestmark = [pytest.mark.virtual_clock, pytest.mark.usefixtures("no_leaks")]
 
@@ -202,6 +204,25 @@ async def test_raw_messages() -> None:
         await line.flush()
         await heard.until("response.done", 2)
         assert (len(everything), len(deltas)) == (count, 2)
+
+
+def test_raw_messages_are_decoded_for_those_who_listen() -> None:
+    """They cost something, so they are off until somebody listens to one, and off again after the last."""
+    provider = OpenAIRealtimeProvider()
+    link: Any = types.SimpleNamespace(raw=False)
+    provider._link = link
+    seen = []
+    for hook, event in (
+        (provider.on, "open"),
+        (provider.on, "openai-realtime:*"),
+        (provider.on, "openai-realtime:error"),
+        (provider.off, "openai-realtime:*"),
+        (provider.off, "openai-realtime:error"),
+        (provider.off, "open"),
+    ):
+        hook(event, print)
+        seen.append(link.raw)
+    assert seen == [False, True, True, True, False, False]
 
 
 async def test_raw_messages_from_the_first_on() -> None:
