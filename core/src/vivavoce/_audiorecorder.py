@@ -20,7 +20,6 @@ from vivavoce.provider import Context, Speech
 
 __all__ = ["ASSISTANT", "USER", "AudioRecorder"]
 
-
 USER, ASSISTANT = 0, 1
 _TICK_S = 0.5
 
