@@ -63,7 +63,7 @@ class Subject(NamedTuple):
     provider: str
     profile: str
     apart: tuple[str, ...] = ()
-    """What the kit has no peer for: it is not changed, and other tests judge it."""
+    """What the trial over a WebSocket does not reach: it is not changed, and other tests judge it."""
     file: Path | None = None
     """Where the source is, in the package that other tests import; `None`: there are no other tests."""
 
@@ -244,7 +244,7 @@ async def try_subject(subject: Subject, directory: Path, chosen: argparse.Namesp
     print(
         f"{subject.name}: {len(trial.noticed)} of {len(mutants)} changes noticed, {len(trial.survived)} survived "
         f"({by_tests} of them noticed by the provider's own tests, {unsettled} by nothing yet), {len(wrong)} without a listed reason or wrongly "
-        f"listed; {left_alone} left alone, which the kit has no peer for",
+        f"listed; {left_alone} left alone, which a trial over a WebSocket does not reach",
         flush=True,
     )
     return len(wrong)
