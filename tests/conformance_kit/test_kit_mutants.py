@@ -19,7 +19,7 @@ if str(SCRIPTS) not in sys.path:
 import conformance_mutants as kit  # noqa: E402
 from changes import changes  # noqa: E402
 
-PROCESSES = 6
+PROCESSES = 18  # most of their time is waiting
 
 
 async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:

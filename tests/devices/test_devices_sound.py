@@ -225,6 +225,8 @@ async def test_conversation_by_microphone_and_speaker(sound: SoundServer, clip: 
             await until_silent(speaker)
             microphone.stop()
             await sending
-    heard = await Voice("pocketsphinx").listen(monitor.pcm(), rate=MONITOR_RATE)
+    # Of open vocabulary a voice that is made gives now this word, now that.
+    replies = ["eight plus three is eleven", "eight plus three is seven", "it is a fine day", "good morning"]
+    heard = await Voice("pocketsphinx", phrases=replies).listen(monitor.pcm(), rate=MONITOR_RATE)
     assert "eight plus three" in texts["user"]
-    assert "eleven" in heard.lower()
+    assert heard.lower() == replies[0]
