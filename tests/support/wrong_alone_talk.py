@@ -477,7 +477,8 @@ class AsksTwice(Realtime):
     @hookimpl
     async def answer(self, context: Any, options: Mapping[str, Any]) -> str:
         if self._link is not None:
-            self._link.protocol.send_event("response.create")
+            for _ in range(6):  # one alone may come when the reply before it is over
+                self._link.protocol.send_event("response.create")
         return await super().answer(context, options)
 
 
