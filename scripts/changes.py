@@ -16,10 +16,10 @@ import collections
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Change", "changes"]
+__all__ = ["SWAPPED", "Change", "changes"]
 
 _SHOWN = 72
-_SWAPPED: dict[type, type] = {
+SWAPPED: dict[type, type] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
     ast.Gt: ast.GtE,
@@ -141,13 +141,13 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _operator(node: Any) -> Iterator[ast.AST]:
-    yield _SWAPPED[type(node)]()
+    yield SWAPPED[type(node)]()
 
 
 def _compared(node: ast.Compare) -> Iterator[ast.AST]:
     for number, operator in enumerate(node.ops):
         ops = [*node.ops]
-        ops[number] = _SWAPPED[type(operator)]()
+        ops[number] = SWAPPED[type(operator)]()
         yield ast.Compare(node.left, ops, node.comparators)
 
 
@@ -157,12 +157,12 @@ def _calculated(node: ast.BinOp) -> Iterator[ast.AST]:
         or (isinstance(side, ast.Constant) and isinstance(side.value, (str, bytes)))
         for side in (node.left, node.right)
     )
-    if type(node.op) in _SWAPPED and not text:
-        yield ast.BinOp(node.left, _SWAPPED[type(node.op)](), node.right)
+    if type(node.op) in SWAPPED and not text:
+        yield ast.BinOp(node.left, SWAPPED[type(node.op)](), node.right)
 
 
 def _joined(node: ast.BoolOp) -> Iterator[ast.AST]:
-    yield ast.BoolOp(_SWAPPED[type(node.op)](), node.values)
+    yield ast.BoolOp(SWAPPED[type(node.op)](), node.values)
     for left_out in range(len(node.values)):
         rest = [value for number, value in enumerate(node.values) if number != left_out]
         yield rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)

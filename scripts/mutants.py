@@ -20,29 +20,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from changes import SWAPPED
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "core" / "src" / "vivavoce"
 MODULES = ["lifecycle", "turns", "flow", "reconnect", "tools", "calls", "config", "redaction", "audio"]
-COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
-OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Add,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.Mod: ast.Add,
-}
 # A change may turn a loop endless.
 SECONDS_FOR_A_RUN = 120
 
@@ -119,7 +101,7 @@ def count_changes(node: ast.AST) -> int:
         return len(node.ops)
     if isinstance(node, ast.BinOp):
         # `|` joins types, and text is not subtracted.
-        return int(type(node.op) in OPERATORS and not any(is_text(side) for side in (node.left, node.right)))
+        return int(type(node.op) in SWAPPED and not any(is_text(side) for side in (node.left, node.right)))
     if isinstance(node, ast.Constant):
         return int(isinstance(node.value, (bool, int, float)))
     return int(isinstance(node, (ast.BoolOp, ast.If, ast.IfExp, ast.While)))
@@ -132,9 +114,9 @@ def is_text(node: ast.AST) -> bool:
 def change(node: ast.AST, variant: int) -> None:
     """Make the change number `variant` to `node`."""
     if isinstance(node, ast.Compare):
-        node.ops[variant] = COMPARISONS[type(node.ops[variant])]()
+        node.ops[variant] = SWAPPED[type(node.ops[variant])]()
     elif isinstance(node, ast.BinOp):
-        node.op = OPERATORS[type(node.op)]()
+        node.op = SWAPPED[type(node.op)]()
     elif isinstance(node, ast.Constant):
         node.value = (not node.value) if isinstance(node.value, bool) else node.value + 1  # type: ignore[operator]
     elif isinstance(node, ast.BoolOp):
