@@ -14,8 +14,9 @@ Five small machines, each a table of state and event, one instance for each key:
 Besides the tables: single values (whole samples, no negative time, attempts that count up), a turn and a final
 text only once an item, one `interrupted` a reply and no audio of it afterwards.
 
-Responses, audio, speech and texts begin anew with each connection; turns and tools with each `open`. An event
-that is not in a table is allowed there: future events must not break old validators.
+Responses, audio, speech and texts begin anew with each connection; turns and tools with each `open`. A reply of the
+connection before may still be playing, and be interrupted. An event that is not in a table is allowed there: future
+events must not break old validators.
 """
 
 from __future__ import annotations
@@ -224,12 +225,16 @@ class EventGrammar:
         self._index = -1
         self._kind = ""
         self._session = "closed" if of == "voice" else "open"
+        self._new_session()
+
+    def _new_session(self) -> None:
         self._attempt = 0
         self._tools: dict[Any, str] = {}
         self._turns: set[str] = set()
-        self._new_connection()
+        self._new_connection(set())
 
-    def _new_connection(self) -> None:
+    def _new_connection(self, before: set[Any]) -> None:
+        self._before = before  # replies of the connection before that may be playing
         self._in_outage = False
         self._responses: dict[Any, str] = {}
         self._audio: dict[Any, str] = {}
@@ -254,11 +259,11 @@ class EventGrammar:
 
     def finish(self) -> list[Violation]:
         """The stream is over and the voice should be closed; return what is missing."""
-        if self._session == "closed":
-            return []
-        self._index, self._kind = self._index + 1, "end of stream"
-        self._tell("close.missing", "the session was opened and never closed")
-        return self.violations[-1:]
+        before = len(self.violations)
+        if self._session != "closed":
+            self._index, self._kind = self._index + 1, "end of stream"
+            self._tell("close.missing", "the session was opened and never closed")
+        return self.violations[before:]
 
     def _tell(self, rule: str, message: str) -> None:
         if rule != _UNENDED or self._of == "voice":
@@ -282,6 +287,9 @@ class EventGrammar:
             return
         id = getattr(event, attribute, None)
         key = "" if id is None else f" (response {id!r})"
+        if self._kind == "interrupted" and id in self._before and id not in self._responses:
+            self._before.discard(id)
+            return
         if id is not None:
             self._responses[id] = self._walk(_RESPONSE, self._responses.get(id, "new"), self._kind, key)
         if self._kind in _AUDIO_KINDS:
@@ -291,7 +299,7 @@ class EventGrammar:
             self._tell("interrupted.once", f"{self._kind} after interrupted of its reply{key}")
 
     def _interrupted(self, event: Any) -> None:
-        if event.response_id is not None:
+        if event.response_id in self._responses:  # else of the connection before
             self._cut.add(event.response_id)
 
     def _walk_speech(self, event: Any) -> None:
@@ -338,21 +346,17 @@ class EventGrammar:
     def _end_connection(self) -> None:
         for id, state in self._audio.items():
             self._walk(_AUDIO, state, self._kind, "" if id is None else f" (response {id!r})")
-        self._new_connection()
+        self._new_connection(set(self._responses) - self._cut)
 
     def _close(self, event: Any) -> None:
         self._end_connection()
-        self._attempt = 0
-        self._tools.clear()
-        self._turns.clear()
+        self._new_session()
 
 
 _CHECKS: Mapping[str, Callable[[EventGrammar, Any], None]] = {
     "interrupted": EventGrammar._interrupted,
-    "speech.started": EventGrammar._walk_speech,
-    "speech.stopped": EventGrammar._walk_speech,
-    "tool-call-start": EventGrammar._walk_tool,
-    "tool-call-result": EventGrammar._walk_tool,
+    **dict.fromkeys(("speech.started", "speech.stopped"), EventGrammar._walk_speech),
+    **dict.fromkeys(("tool-call-start", "tool-call-result"), EventGrammar._walk_tool),
     "turn": EventGrammar._turn,
     "writing": EventGrammar._writing,
     "reconnecting": EventGrammar._reconnecting,
@@ -388,8 +392,7 @@ def assert_valid(
 ) -> None:
     """Raise `AssertionError` with a line for every violation, and the events before the first."""
     events = list(events)
-    violations = validate(events, of=of, closed=closed)
-    if violations:
+    if violations := validate(events, of=of, closed=closed):
         first = violations[0].index
         story = [
             f"  {n}: {_kind(event) or type(event).__name__}" for n, event in enumerate(events[: first + 1])
