@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sys
 from pathlib import Path
 
 import pytest
-import wrong_run
 from vivavoce_conformance.checks import CHECKS
+from wrong_run import judge_pairs
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 if str(SCRIPTS) not in sys.path:
@@ -18,8 +16,6 @@ if str(SCRIPTS) not in sys.path:
 
 import conformance_mutants as kit  # noqa: E402
 from changes import changes  # noqa: E402
-
-PROCESSES = 18  # most of their time is waiting
 
 
 async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:
@@ -34,23 +30,10 @@ async def try_all(directory: Path) -> tuple[dict[str, str], set[str]]:
                 name = f"{subject.name}: {change.id}"
                 tried[name] = check
                 pairs[f"{kit.write_mutant(directory, subject, number, change.source)}={check}"] = name
-    path = os.pathsep.join([str(directory), str(directory / "plugin" / "src"), *filter(None, sys.path)])
-
-    async def one(share: list[str]) -> set[str]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(wrong_run.__file__)),
-            *share,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path},
-        )
-        out, _ = await process.communicate()
-        told = [json.loads(line) for line in out.splitlines()]
-        return {pairs[f"{spec}={check}"] for spec, check, seen, *_ in told if seen}
-
-    shares = [[*pairs][n::PROCESSES] for n in range(PROCESSES)]
-    return tried, set().union(*await asyncio.gather(*map(one, shares)))
+    seen = await judge_pairs(
+        sorted(pairs, reverse=True), path=[str(directory), str(directory / "plugin" / "src")]
+    )
+    return tried, {pairs[pair] for pair, what in seen.items() if what}
 
 
 @pytest.mark.timeout(400)

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import sys
-from pathlib import Path
 
 import pytest
-import wrong_run
 from vivavoce_conformance.checks import CHECKS
 from wrong_all import ALONE, CORPUS
-
-PROCESSES = 10
-
-
-async def run_all() -> dict[str, str | None]:
-    """What each wrong provider's own check saw. In other processes: some leave what they may not leave."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-    async def one(pairs: list[str]) -> list[list[str]]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(wrong_run.__file__)),
-            *pairs,
-            stdout=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        out, _ = await process.communicate()
-        return [json.loads(line) for line in out.splitlines()]
-
-    pairs = [f"{spec}={check}" for spec, check in CORPUS.items()]
-    shares = await asyncio.gather(*(one(pairs[n::PROCESSES]) for n in range(PROCESSES)))
-    return {spec: seen for share in shares for spec, _, seen, *_ in share}
+from wrong_run import judge_pairs
 
 
 @pytest.fixture(scope="module")
 def caught() -> dict[str, str | None]:
-    """The whole corpus, judged once."""
-    return asyncio.run(run_all())
+    """What each wrong provider's own check saw. In other processes: some leave what they may not leave."""
+    seen = asyncio.run(judge_pairs(f"{spec}={check}" for spec, check in sorted(CORPUS.items(), reverse=True)))
+    return {pair.partition("=")[0]: what for pair, what in seen.items()}
 
 
 @pytest.mark.timeout(300)

@@ -1,14 +1,15 @@
-"""Runs checks on providers of the corpus, in a process that may be spoilt: `python wrong_run.py SPEC=CHECK...`."""
+"""Runs checks on providers of the corpus, in processes that may be spoilt."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
-import time
 import warnings
+from collections.abc import Iterable
 
 from vivavoce_conformance.bench import Target, load_target
 from vivavoce_conformance.checks import CHECKS
@@ -64,25 +65,57 @@ def run_one(check: str, target: Target, peer: PeerClient | None) -> str | None:
 
 
 def main() -> None:
-    """Print a line of JSON for each pair: what was seen, or null."""
+    """For each line `SPEC=CHECK` print a line of JSON: what was seen, or null."""
     warnings.simplefilter("ignore")
     peers: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
-    for pair in sys.argv[1:]:
-        spec, _, check = pair.partition("=")
+    for line in sys.stdin:
+        spec, _, check = line.strip().partition("=")
         try:
             target = as_target(spec)
         except Exception as bad:
-            print(json.dumps([spec, check, f"it cannot be loaded: {bad}", "MUST", 0]), flush=True)
+            print(json.dumps(f"it cannot be loaded: {bad}"), flush=True)
             continue
-        for id in [check] if check else every(target):
-            peer = PeerClient(*ports(target.profile.dialect, peers)) if target.profile.dialect else None
-            began = time.monotonic()
-            seen = run_one(id, target, peer)
-            took = round(time.monotonic() - began, 2)
-            print(json.dumps([spec, id, seen, CHECKS[id].level, took]), flush=True)
+        logging.getLogger("vivavoce").setLevel(logging.NOTSET)  # one of them changes it
+        peer = PeerClient(*ports(target.profile.dialect, peers)) if target.profile.dialect else None
+        print(json.dumps(run_one(check, target, peer)), flush=True)
     for process, *_ in peers.values():
         process.kill()
     os._exit(0)
+
+
+async def judge_pairs(
+    pairs: Iterable[str], *, path: Iterable[str] = (), processes: int = 20
+) -> dict[str, str | None]:
+    """What the check of each pair `SPEC=CHECK` saw, in processes that take the next when they are done with one.
+
+    Most of their time is waiting. Pairs of one module, so of one peer, belong together, and what takes long to the front.
+    """
+    waiting = [*pairs][::-1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, sys.path)])}
+    seen: dict[str, str | None] = {}
+
+    async def work() -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            __file__,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while waiting:
+            pair = waiting.pop()
+            process.stdin.write(f"{pair}\n".encode())
+            line = await process.stdout.readline()
+            assert line, f"{pair} ended the process"
+            seen[pair] = json.loads(line)
+        process.stdin.close()
+        await process.wait()
+
+    await asyncio.gather(*(work() for _ in range(processes)))
+    return seen
 
 
 if __name__ == "__main__":
