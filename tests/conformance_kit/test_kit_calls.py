@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -21,6 +18,7 @@ from vivavoce_conformance.ear import arrived, lasts, melody, notes, sound, sound
 from vivavoce_conformance.reference import as_markdown
 from vivavoce_conformance.registry import Unmet, applicable
 from wrong_calls import WRONG_CALLS
+from wrong_run import judge_pairs
 
 FORMAT = AudioFormat(24_000)
 PROFILE = "vivavoce_conformance.profiles:REALTIME_WEBRTC"
@@ -43,7 +41,7 @@ needs_calls = pytest.mark.skipif(not has_network(), reason="aiortc is not instal
 @pytest.mark.timeout(400)
 def test_same_tier_as_over_a_websocket() -> None:
     """`openai-realtime` with `transport="webrtc"` is gold; no check is left out but those about other transports."""
-    report = judge("openai-realtime", profile=PROFILE)
+    report = judge("openai-realtime", profile=PROFILE, workers=4)
     failed = {result.id for result in report.results if result.status == "failed"}
     if failed:  # a busy machine is no reason for an alarm: twice is
         again = judge("openai-realtime", profile=PROFILE, only=sorted(failed), workers=1)
@@ -60,10 +58,9 @@ def test_same_tier_as_over_a_websocket() -> None:
 @pytest.fixture(scope="module")
 def caught() -> dict[str, str | None]:
     """All wrong providers, judged once."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(wrong_calls.__file__)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return dict(json.loads(line) for line in done.stdout.splitlines())
+    pairs = [f"{wrong_calls.__name__}:{name}={check}" for name, check in WRONG_CALLS.items()]
+    seen = asyncio.run(judge_pairs(pairs, processes=len(pairs)))
+    return {pair.partition("=")[0].partition(":")[2]: what for pair, what in seen.items()}
 
 
 @needs_calls

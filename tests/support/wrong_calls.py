@@ -6,23 +6,15 @@ Run as a program it judges them, in a process that they may spoil, and prints a 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from vivavoce import Context, hookimpl
 from vivavoce.errors import ConnectError
 from vivavoce.events import Speaking
-from vivavoce_conformance.bench import load_target
-from vivavoce_conformance.checks import CHECKS
-from vivavoce_conformance.peer.client import PeerClient
-from vivavoce_conformance.runner import run_check
 from wrong_base import Realtime
 
-__all__ = ["WRONG_CALLS", "main"]
+__all__ = ["WRONG_CALLS"]
 
 WRONG_CALLS: dict[str, str] = {}
 """The class's name, and its check."""
@@ -142,22 +134,3 @@ class WaitsForTheDead(Calling):
     async def close(self, context: Context, reason: str) -> None:
         leave_a_task()
         await super().close(context, reason)
-
-
-def main() -> None:
-    """Judge each by its check."""
-    dialect = "vivavoce_conformance.peer.calls:RealtimeCallDialect"
-    command = [sys.executable, "-c", "from vivavoce_conformance.peer.process import main; main()", dialect]
-    peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert peer.stdout is not None
-    port, control = map(int, peer.stdout.readline().split())
-    for name, check in WRONG_CALLS.items():
-        target = load_target(f"{__name__}:{name}")
-        seen, _ = asyncio.run(run_check(CHECKS[check], target, PeerClient(port, control)))
-        print(json.dumps([name, seen]), flush=True)
-    peer.kill()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
