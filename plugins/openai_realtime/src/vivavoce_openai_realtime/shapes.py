@@ -194,9 +194,8 @@ def read_session(
 
 
 def _input_side(config: Mapping[str, Any]) -> dict[str, Any]:
-    audio = config.get("audio")
-    if not isinstance(audio, Mapping) or not FLAT_PLACES.keys().isdisjoint(config):
-        audio = to_ga(config)[0].get("audio")
+    flat = not FLAT_PLACES.keys().isdisjoint(config)
+    audio = (to_ga(config)[0] if flat else config).get("audio")
     side = audio.get("input") if isinstance(audio, Mapping) else None
     return dict(side) if isinstance(side, Mapping) else {}
 

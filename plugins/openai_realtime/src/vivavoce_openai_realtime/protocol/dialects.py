@@ -8,6 +8,7 @@ Everything else defaults to GA. `dataclasses.replace(GA, ...)` works too.
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -75,7 +76,7 @@ class Dialect:
         for name, value in self._parameters(config).items():
             query.setdefault(name, value)
         path = self._path(parts.path, parts.scheme)
-        return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query, quote_via=quote), ""))
+        return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, _encoded(tuple(query.items())), ""))
 
     def _path(self, path: str, scheme: str) -> str:
         if path in ("", "/"):
@@ -133,6 +134,11 @@ class Dialect:
             moved = []
         shaped, lost = self.session(merged)
         return shaped, [*moved, *lost]
+
+
+@functools.lru_cache(32)
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(query, quote_via=quote)
 
 
 def _parsed(address: str) -> SplitResult:

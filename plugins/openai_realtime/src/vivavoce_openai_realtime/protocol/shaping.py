@@ -94,10 +94,13 @@ _CONTENT = {"text": "output_text", "audio": "output_audio"}
 _FLAT_CONTENT = {ga: flat for flat, ga in _CONTENT.items()}
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def _copy(value: Any) -> Any:
     """JSON values, with mappings and lists of their own."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool:
+    if kind in _PLAIN:
         return value  # most of them, and a look at their abstract classes is dear
     if kind is dict or isinstance(value, Mapping):
         return {key: _copy(inner) for key, inner in value.items()}

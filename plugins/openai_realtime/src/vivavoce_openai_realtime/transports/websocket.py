@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import ssl as ssl_module
@@ -112,6 +113,7 @@ def _check_numbers(**numbers: float | None) -> None:
             raise ConfigError(f"{option} is {value!r}; it must be a number above 0.", option=option)
 
 
+@functools.lru_cache(32)
 def _parse_url(url: str) -> WebSocketURI:
     try:
         uri = parse_uri(url)
