@@ -44,7 +44,9 @@ async def judge_whole(spec: str, peers: Peers, imported: dict[tuple[str, str], s
     try:
         async with Judged(spec, "", peers) as judged:
             told = judged.told
-            for check in applicable(told["capabilities"], has_peer=bool(told["dialect"])):
+            for check in applicable(
+                told["capabilities"], has_peer=bool(told["dialect"]), transport=told["transport"]
+            ):
                 if check.id not in _IMPORTS:
                     seen = await judged.run(check.id)
                 else:

@@ -364,7 +364,7 @@ class LeavesDescriptor(Realtime):
 class BlocksTheLoop(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        time.sleep(1.5)
+        time.sleep(0.6)
         await super().connect(context)
 
 
@@ -372,7 +372,7 @@ class BlocksTheLoop(Realtime):
 class ClosesSlowly(Realtime):
     @hookimpl
     async def close(self, context: Any, reason: str) -> None:
-        await asyncio.sleep(4)
+        await asyncio.sleep(2.5)
         await super().close(context, reason)
 
 
@@ -392,5 +392,5 @@ class KeepsItsConnection(Realtime):
 class ConnectsSlowly(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        await asyncio.sleep(4)
+        await asyncio.sleep(2.5)
         await super().connect(context)

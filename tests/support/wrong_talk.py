@@ -533,7 +533,8 @@ class ShowsItsKey(Realtime):
 class PutsItsKeyIntoTheAddress(Realtime):
     @hookimpl
     async def connect(self, context: Any) -> None:
-        url = f"{context.config.url}?key={context.config.api_key}"
+        url = context.config.url
+        url += f"{'&' if '?' in url else '?'}key={context.config.api_key}"
         context.config = attrs.evolve(context.config, url=url)
         await super().connect(context)
 
@@ -667,7 +668,8 @@ class CannotBearSilence(Speaker):
 class HearsLists(Speaker):
     @hookimpl
     async def listen(self, audio: AsyncIterator[bytes]) -> Any:
-        return ["a", "list"]
+        heard = b"".join([piece async for piece in audio])
+        return "words" if heard else ["nothing"]
 
 
 @wrong("VV-CON-186", alone=True)
