@@ -24,6 +24,7 @@ HELD_MS = 2_000
 """Input audio kept while reconnecting: the newest two seconds."""
 _RENEW_BEFORE = 60.0
 _RENEW_RETRY = 1.0
+_POLICY = ReconnectPolicy()
 _LOST_CALL = '{"error":"the connection was lost before the tool had finished"}'
 
 
@@ -34,7 +35,7 @@ class Restorer:
         self._runtime = runtime
         self.policy: ReconnectPolicy | None = None
         self.options: Mapping[str, Any] = {}
-        self.backoff = Backoff(ReconnectPolicy())
+        self.backoff = Backoff(_POLICY)
         self.held = HeldAudio(runtime.template.input_format.bytes_for(HELD_MS))
         self._health: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None

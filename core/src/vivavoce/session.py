@@ -222,16 +222,24 @@ class Runtime:
             self._attempt = asyncio.get_running_loop().create_task(
                 self._open(timeout, options), name="vivavoce connect"
             )
+            self._attempt.add_done_callback(self._attempted)
             self._wanted = False
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
 
+    def _attempted(self, attempt: asyncio.Task[None]) -> None:
+        if not attempt.cancelled():
+            attempt.exception()  # nobody may be left who waits for it
+        self.wake()  # of one that was cancelled before it began
+
     async def _join(self, attempt: asyncio.Task[None], timeout: float | None) -> None:
         self._joined += 1
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.shield(attempt)
+                while not attempt.done():
+                    await self.change()
+            attempt.result()
             self._wanted = True
         except (TimeoutError, asyncio.CancelledError) as over:
             if isinstance(over, VoiceError):
@@ -255,6 +263,7 @@ class Runtime:
             self.emitter.emit("open", Opened(self.session_id))
         finally:
             self._attempt = None
+            self.wake()  # in the turn of the loop in which this ends
 
     def _new_session(self, *, reconnected: bool) -> Session:
         wanted = self.wanted

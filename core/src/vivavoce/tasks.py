@@ -81,11 +81,12 @@ async def ended(task: asyncio.Task[Any]) -> None:
 async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
     """The result of `work`. Cancelling this cancels it, too; what does not heed that is left behind, and logged."""
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work, name=f"vivavoce {what}")
+    begun = _Begun(work, what)
+    task = begun.task
     until: float | None = None  # once we are cancelled
     while not task.done():
         try:
-            await _settled(task, until)
+            await begun.settled(until)
         except asyncio.CancelledError:
             until = until or loop.time() + PATIENCE
             task.cancel()
@@ -100,23 +101,40 @@ async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
     return task.result()
 
 
-async def _settled(task: asyncio.Task[Any], until: float | None) -> None:
-    """Wait for the end of a task, or for a point in time."""
-    loop = asyncio.get_running_loop()
-    waiter = loop.create_future()
+class _Begun:
+    """Work as a task. Who waits for it is woken in the turn of the loop in which it ends, not in a later one."""
 
-    def wake(_: object = None) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
+    def __init__(self, work: Coroutine[Any, Any, Any], what: str) -> None:
+        self._work = work
+        self._waiter: asyncio.Future[None] | None = None
+        self.task = asyncio.get_running_loop().create_task(self._run(), name=f"vivavoce {what}")
+        self.task.add_done_callback(self._done)
 
-    task.add_done_callback(wake)
-    timer = loop.call_at(until, wake) if until is not None else None
-    try:
-        await waiter
-    finally:
-        task.remove_done_callback(wake)
-        if timer is not None:
-            timer.cancel()
+    async def _run(self) -> Any:
+        try:
+            return await self._work
+        finally:
+            self._wake()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._work.close()  # of one cancelled before it began; else it has ended
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def settled(self, until: float | None) -> None:
+        """Wait for the end of the task, or for a point in time."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_at(until, self._wake) if until is not None else None
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
 
 
 def _leave(task: asyncio.Task[Any], what: str) -> None:
@@ -133,11 +151,12 @@ async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> 
     """Finish `work` even if this task is cancelled meanwhile, within `deadline` seconds; what it raises is logged. After
     that it is cancelled; what does not heed that is left behind."""
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work, name=f"vivavoce {what}")
+    begun = _Begun(work, what)
+    task = begun.task
     until, late, cancelled = loop.time() + deadline, False, False
     while not task.done():
         try:
-            await _settled(task, until)
+            await begun.settled(until)
         except asyncio.CancelledError:
             cancelled = True
         if loop.time() < until or task.done():
