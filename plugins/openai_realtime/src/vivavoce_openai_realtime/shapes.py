@@ -105,7 +105,7 @@ def session_config(session: Session, dialect: Dialect, model: str | None) -> dic
         defaults["instructions"] = session.instructions
     if session.speaker is not None:
         defaults["audio"]["output"]["voice"] = session.speaker
-    wanted = deep_merge(defaults, given)
+    wanted = deep_merge(defaults, given) if given else defaults
     if session.tools:
         # Tools that the service runs itself (MCP) come from `session`, ours beside them.
         wanted["tools"] = [*map(tool, session.tools), *(given.get("tools") or ())]
@@ -182,7 +182,7 @@ def read_session(
 
     What the service does not tell is as it was `wanted`: some acknowledge without repeating it.
     """
-    side = _input_side(wanted) | _input_side(config)
+    side = {**_input_side(wanted), **_input_side(config)}
     if "turn_detection" in side:
         detection = side["turn_detection"]
         session.manual_turns = detection is None
@@ -196,8 +196,8 @@ def read_session(
 def _input_side(config: Mapping[str, Any]) -> dict[str, Any]:
     flat = not FLAT_PLACES.keys().isdisjoint(config)
     audio = (to_ga(config)[0] if flat else config).get("audio")
-    side = audio.get("input") if isinstance(audio, Mapping) else None
-    return dict(side) if isinstance(side, Mapping) else {}
+    side = audio.get("input") if isinstance(audio, dict) else None
+    return side if isinstance(side, dict) else {}
 
 
 def core_format(wire: WireFormat) -> AudioFormat:

@@ -132,6 +132,8 @@ class Dialect:
         if self.flat:  # what GA has no place for is at home here
             merged.update({k: v for k, v in session.items() if k == "temperature"})
             moved = []
+        elif self.session is shaping.to_ga:
+            return merged, moved
         shaped, lost = self.session(merged)
         return shaped, [*moved, *lost]
 

@@ -242,7 +242,7 @@ def view(cls: type[S], mapping: object) -> S:
 
     `cls` is an object of this module whose fields may all be absent (not a tool).
     """
-    if not isinstance(mapping, Mapping):
+    if not isinstance(mapping, dict) and not isinstance(mapping, Mapping):
         return cls()
     try:
         return msgspec.convert(mapping, cls)
@@ -274,19 +274,19 @@ _FLAT_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "
 def audio_format(source: Mapping[str, Any], side: str) -> AudioFormat | None:
     """The `input` or `output` format that a session or a response names, nested (GA) or flat (beta)."""
     audio = source.get("audio")
-    half = audio.get(side) if isinstance(audio, Mapping) else None
-    value = half.get("format") if isinstance(half, Mapping) else source.get(f"{side}_audio_format")
+    half = audio.get(side) if isinstance(audio, dict) else None
+    value = half.get("format") if isinstance(half, dict) else source.get(f"{side}_audio_format")
     if isinstance(value, str):
         return AudioFormat(type=_FLAT_FORMATS.get(value, value))
-    return view(AudioFormat, value) if isinstance(value, Mapping) else None
+    return view(AudioFormat, value) if isinstance(value, dict) else None
 
 
 def answers_turns(session: Mapping[str, Any]) -> bool:
     """Whether a session says that the service replies to each end of speech by itself, nested (GA) or flat (beta)."""
     audio = session.get("audio")
-    half = audio.get("input") if isinstance(audio, Mapping) else None
-    detection = half.get("turn_detection") if isinstance(half, Mapping) else session.get("turn_detection")
-    return isinstance(detection, Mapping) and detection.get("create_response") is True
+    half = audio.get("input") if isinstance(audio, dict) else None
+    detection = half.get("turn_detection") if isinstance(half, dict) else session.get("turn_detection")
+    return isinstance(detection, dict) and detection.get("create_response") is True
 
 
 def given(value: T | Unset | None) -> T | None:
