@@ -32,7 +32,8 @@ _Address = tuple[int, int, int, str, Any]
 
 # RFC 8305, 5: the recommended delay before the next address is tried beside the first.
 _ATTEMPT_DELAY = 0.25
-_PROXIES = ("http_proxy", "https_proxy", "socks_proxy", "all_proxy", "ws_proxy", "wss_proxy")
+_PROXIES = ("ws_proxy", "socks_proxy", "https_proxy", "http_proxy")
+_SECURE_PROXIES = ("wss_proxy", "socks_proxy", "https_proxy")
 _LONGEST_ANSWER = 16 * 1024
 _DIGITS = frozenset("0123456789.")
 
@@ -42,7 +43,7 @@ def find_proxy(uri: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
 
     Raises `websockets.exceptions.InvalidProxy`.
     """
-    if not proxy or (proxy is True and not _system_may_have_proxy()):
+    if not proxy or (proxy is True and not _system_may_have_proxy(uri)):
         return None
     try:  # loads urllib.request, so only where there may be a proxy
         from websockets.proxy import get_proxy, parse_proxy
@@ -52,10 +53,10 @@ def find_proxy(uri: WebSocketURI, proxy: str | bool | None) -> Proxy | None:
     return parse_proxy(address) if address else None
 
 
-def _system_may_have_proxy() -> bool:
+def _system_may_have_proxy(uri: WebSocketURI) -> bool:
     """Whether to ask for the system's proxies: macOS and Windows keep them elsewhere than in the environment."""
     return sys.platform in ("darwin", "win32") or any(
-        os.environ.get(n) or os.environ.get(n.upper()) for n in _PROXIES
+        os.environ.get(n) or os.environ.get(n.upper()) for n in (_SECURE_PROXIES if uri.secure else _PROXIES)
     )
 
 
