@@ -15,7 +15,7 @@ from vivavoce.config import CommonConfig, nearest
 from vivavoce.errors import ConfigError, ConnectError
 from vivavoce.redaction import remember_secret
 
-from vivavoce_openai_realtime.protocol.dialects import DIALECTS, Auth, Dialect
+from vivavoce_openai_realtime.protocol.dialects import DIALECTS, GA, Auth, Dialect
 
 __all__ = ["OpenAIRealtimeConfig"]
 
@@ -174,8 +174,9 @@ class OpenAIRealtimeConfig(CommonConfig):
         )
         if not found:
             names = " or ".join(dialect.key_variables)
+            whose = "" if dialect.name == GA.name else f" for the dialect {dialect.name!r}"
             raise ConfigError(
-                f"no API key for the dialect {dialect.name!r}: set {names}, or give api_key=",
+                f"no API key{whose}: set {names}, or give api_key=",
                 option="api_key",
                 code="missing_credential",
                 provider="openai-realtime",

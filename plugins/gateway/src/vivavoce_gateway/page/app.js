@@ -118,6 +118,7 @@ const connect = async () => {
     onCut: (id, ms) => transcript.interrupted(id, ms),
   });
   $("connect").textContent = "Disconnect";
+  $("hint").textContent = "Switch the microphone on, and say something. Or write.";
   $("transport").disabled = true;
   await link.open();
   speak();
@@ -129,6 +130,7 @@ const disconnected = async (why) => {
   speaking = false;
   status(why ? `Disconnected: ${why}` : "Not connected", why ? "error" : "idle");
   $("connect").textContent = "Connect";
+  $("hint").textContent = "Connect, switch the microphone on, and say something. Or write.";
   $("transport").disabled = false;
   $("mic").setAttribute("aria-pressed", "false");
   for (const id of ["say", "send", "mic", "hold", "stop"]) $(id).disabled = true;
