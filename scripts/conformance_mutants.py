@@ -205,7 +205,10 @@ class Trial:
 
     def _order(self, change: Change, capabilities: Sequence[str]) -> list[str]:
         """The checks that hold for it, with the likely ones first."""
-        hold = [check.id for check in applicable(capabilities, has_peer=bool(self._dialect))]
+        transport = load_object(self._dialect).transport if self._dialect else ""
+        hold = [
+            check.id for check in applicable(capabilities, has_peer=bool(self._dialect), transport=transport)
+        ]
         known = self._known.get(change.id)
         return sorted(
             hold, key=lambda id: (id != known, id in _LAST, -self._popular[id], id not in _BROAD, id)
