@@ -138,3 +138,23 @@ async def test_first_failure_counts():
     calls.fail(lambda: ProviderError("second"))
     with pytest.raises(NotConnectedError):
         await task
+
+
+@scenario
+async def test_failure_that_the_call_brings_upon_itself():
+    """It fails in the last step of the call, which waits for nothing more: the failure is raised there, and nothing of it
+    comes later; with somebody's cancellation beside it, that one counts."""
+    calls = PendingCalls()
+
+    async def fails(*, cancelled):
+        async with calls.guard():
+            calls.fail(closed)
+            if cancelled:
+                asyncio.current_task().cancel()
+
+    with pytest.raises(NotConnectedError):
+        await fails(cancelled=False)
+    await asyncio.sleep(1)
+    task = asyncio.create_task(fails(cancelled=True))
+    await asyncio.wait({task})
+    assert task.cancelled()
