@@ -82,7 +82,6 @@ class Found(msgspec.Struct, frozen=True):
 
 
 _loaded: dict[tuple[str, str, str], Any] = {}
-_asked: dict[tuple[str, str], tuple[tuple[Found, ...], list[Found]]] = {}
 
 
 def entries(group: str = PROVIDERS) -> tuple[Found, ...]:
@@ -125,7 +124,6 @@ def forget() -> None:
     """Read the metadata anew at the next look-up (after an installation in this process)."""
     _entries.cache_clear()
     _loaded.clear()
-    _asked.clear()
 
 
 def _listed(variable: str) -> frozenset[str] | None:
@@ -147,21 +145,12 @@ def _refusal(name: str) -> str | None:
     return None
 
 
-def _named(name: str, group: str) -> list[Found]:
-    installed = entries(group)
-    known = _asked.get((group, name))
-    if known is not None and known[0] is installed:
-        return known[1]
-    exact = [entry for entry in installed if normalize(entry.name) == normalize(name)]
-    found = exact or [entry for entry in installed if _bare(entry.name) == _bare(name)]
-    if found:  # so that no number of wrong names can fill it
-        _asked[group, name] = installed, found
-    return found
-
-
 def find(name: str, group: str = PROVIDERS) -> Found:
     """The one entry with this name. Raises `ProviderNotFoundError`, or `ProviderLoadError` for a conflict."""
-    found = _named(name, group)
+    wanted = normalize(name)
+    found = [entry for entry in entries(group) if normalize(entry.name) == wanted] or [
+        entry for entry in entries(group) if _bare(entry.name) == _bare(name)
+    ]
     if not found:
         raise ProviderNotFoundError(_missing(name, group))
     refusal = _refusal(found[0].name)
