@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 const transcript = new Transcript($("transcript"));
 const latency = new Latency($("latency"), $("latency-words"));
 const events = new Events($("events"), $("filter"), $("deltas"));
+const HINT = $("hint").textContent;
 
 let link = null;
 let devices = null;
@@ -130,7 +131,7 @@ const disconnected = async (why) => {
   speaking = false;
   status(why ? `Disconnected: ${why}` : "Not connected", why ? "error" : "idle");
   $("connect").textContent = "Connect";
-  $("hint").textContent = "Connect, switch the microphone on, and say something. Or write.";
+  $("hint").textContent = HINT;
   $("transport").disabled = false;
   $("mic").setAttribute("aria-pressed", "false");
   for (const id of ["say", "send", "mic", "hold", "stop"]) $(id).disabled = true;
