@@ -88,13 +88,10 @@ FLAT_NAMES = frozenset((*_SESSION, "instructions", "tools", "tool_choice", "temp
 """All that a session of beta may hold."""
 
 _NOT_GA = ("temperature", "client_secret")
-_DROPPED = frozenset(_NOT_GA)
 _NOT_FLAT = ("type", "parallel_tool_calls", "reasoning", "truncation", "prompt", "include", "audio")
 
 _CONTENT = {"text": "output_text", "audio": "output_audio"}
 _FLAT_CONTENT = {ga: flat for flat, ga in _CONTENT.items()}
-
-
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
@@ -194,7 +191,7 @@ def _with_parts(item: Any, names: Mapping[str, str]) -> Any:
 def _nest(
     source: Mapping[str, Any], names: Mapping[str, tuple[Path, Convert, Convert]]
 ) -> tuple[JSON, list[Moved]]:
-    if names.keys().isdisjoint(source) and _DROPPED.isdisjoint(source):  # no name of beta
+    if names.keys().isdisjoint(source) and source.keys().isdisjoint(_NOT_GA):  # no name of beta
         return _copy(source), []
     nested: JSON = _copy({k: v for k, v in source.items() if k not in names and k not in _NOT_GA})
     moved: list[Moved] = [(name, None) for name in _NOT_GA if name in source]

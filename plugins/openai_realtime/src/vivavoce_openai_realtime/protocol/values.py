@@ -242,7 +242,7 @@ def view(cls: type[S], mapping: object) -> S:
 
     `cls` is an object of this module whose fields may all be absent (not a tool).
     """
-    if not isinstance(mapping, dict) and not isinstance(mapping, Mapping):
+    if not isinstance(mapping, dict | Mapping):  # a dict is told at once, another mapping is dear
         return cls()
     try:
         return msgspec.convert(mapping, cls)
