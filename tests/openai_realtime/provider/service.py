@@ -32,7 +32,7 @@ from vivavoce.errors import VoiceError
 from vivavoce_openai_realtime.protocol import ServerProtocol
 from vivavoce_openai_realtime.protocol import client_events as wire
 
-__all__ = ["KEY", "NORMAL", "PCM_20_MS", "Heard", "Line", "Service", "speak", "talk"]
+__all__ = ["KEY", "NORMAL", "PCM_20_MS", "Heard", "Line", "Script", "Service", "speak", "talk"]
 
 JSON = dict[str, Any]
 Script = Callable[["Line"], Awaitable[None]]
@@ -77,6 +77,10 @@ class Line:
     async def open(self) -> None:
         """Accept the upgrade and introduce the session."""
         await self.peer.accept()
+        await self.introduce()
+
+    async def introduce(self) -> None:
+        """Tell of the session."""
         self.protocol.session_created()
         await self.flush()
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from openai_realtime.provider.service import KEY, PCM_20_MS, Line, Service, talk
+from openai_realtime.provider.service import KEY, PCM_20_MS, Line, Script, Service, talk
 from vivavoce import Voice, tool
 from vivavoce.errors import ConnectError
 
@@ -292,6 +292,14 @@ async def test_service_that_introduces_itself_late() -> None:
         assert heard.names() == ["session.created", "session.updated", "open"]
 
 
+async def opens(script: Script) -> None:
+    """A session of a service like this one opens."""
+    async with Service(script) as service:
+        voice, _ = service.voice()
+        await voice.connect()
+        assert voice.state == "open"
+
+
 async def test_nothing_is_sent_before_the_greeting() -> None:
     """The session is configured when it was introduced: what a service says instead is the reason, not an answer to us."""
     early: list[str] = []
@@ -302,14 +310,10 @@ async def test_nothing_is_sent_before_the_greeting() -> None:
             async with asyncio.timeout(1.0):
                 await line.receive()
         early.extend(line.types())
-        line.protocol.session_created()
-        await line.flush()
+        await line.introduce()
         await line.serve()
 
-    async with Service(slow) as service:
-        voice, _ = service.voice()
-        await voice.connect()
-        assert voice.state == "open"
+    await opens(slow)
     assert early == []
 
 
@@ -320,14 +324,10 @@ async def test_service_that_greets_with_a_conversation() -> None:
         await line.peer.accept()
         await line.say("conversation.created", conversation={"id": "conv_1"})
         await line.say("ping")
-        line.protocol.session_created()
-        await line.flush()
+        await line.introduce()
         await line.serve()
 
-    async with Service(script) as service:
-        voice, _ = service.voice()
-        await voice.connect()
-        assert voice.state == "open"
+    await opens(script)
 
 
 async def test_second_connect_opens_nothing() -> None:
