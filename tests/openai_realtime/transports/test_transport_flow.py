@@ -47,7 +47,7 @@ async def test_a_living_peer_is_pinged_and_kept(recorder: Recorder) -> None:
         pings += frame.opcode == 9
 
     async with FaultServer(script) as server:
-        transport = await open_websocket(server.url, recorder, ping_interval=0.005, ping_timeout=0.05)
+        transport = await open_websocket(server.url, recorder, ping_interval=0.005, ping_timeout=0.3)
         await recorder.until(1)
         await transport.close()
     assert recorder.texts == [b"still here"]
