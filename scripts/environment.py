@@ -87,8 +87,16 @@ def make_ready(name: str) -> None:
         return
     make_environment()
     report_missing(missing_compiler, name)
-    if install(name, without_compiler=missing_compiler is not None):
+    complete = install(name, without_compiler=missing_compiler is not None)
+    compile_sources()
+    if complete:
         stamp(name).write_text(fingerprint)
+
+
+def compile_sources() -> None:
+    """Neither uv nor an editable install does it, and where Python may not write bytecode every start would."""
+    sources = [str(manifest.parent / "src") for manifest in manifests()]
+    run([str(VENV / "bin" / "python"), "-m", "compileall", "-q", *sources])
 
 
 def is_ready(name: str, fingerprint: str) -> bool:
@@ -231,7 +239,7 @@ def try_install(arguments: list[str]) -> bool:
     python = str(VENV / "bin" / "python")
     constraints = ["-c", str(CONSTRAINTS)] if CONSTRAINTS.exists() else []
     uv = shutil.which("uv") or shutil.which(str(VENV / "bin" / "uv"))
-    if uv and run([uv, "pip", "install", "--python", python, *constraints, *arguments]):
+    if uv and run([uv, "pip", "install", "--compile-bytecode", "--python", python, *constraints, *arguments]):
         return True
     if not (VENV / "bin" / "pip").exists() and not run([python, "-m", "ensurepip"]):
         return False
