@@ -232,6 +232,28 @@ async def test_last_caller_to_give_up_ends_the_attempt():
 
 
 @scenario
+async def test_connect_while_an_attempt_is_given_up():
+    """Who comes while it is being cleared away is no part of it, and gets one of its own."""
+
+    async def slow_to_end(*_: object) -> None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            await asyncio.sleep(2)
+
+    stage = Stage(provider(script={"connect": [Step(does=slow_to_end)]}))
+    first = asyncio.create_task(stage.voice.connect())
+    await turns(3)
+    first.cancel()
+    await turns(3)
+    await stage.voice.connect()
+    assert (stage.voice.state, current_clock().now) == ("open", 2)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await stage.voice.close()
+
+
+@scenario
 async def test_close_while_connecting():
     """close ends the attempt: its callers get NotConnectedError (code closed), and no session event comes."""
     stage = Stage(provider(script={"connect": [Step(hangs=True)]}))

@@ -35,7 +35,8 @@ LAYERS: dict[str, list[str]] = {
     ],
     "runtime": [
         *["calls", "tasks", "emitter", "streams", "relay", "registry", "plugins", "trace"],
-        *["replies", "turnkeeper", "toolloop", "live", "requests", "restoring", "inflow", "session"],
+        *["replies", "turnkeeper", "toolloop", "live", "requests"],
+        *["attempts", "restoring", "inflow", "session"],
     ],
     "facade": [
         *["sinks", "turntaking"],

@@ -10,35 +10,44 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import Protocol
 
-__all__ = ["Guard", "PendingCalls"]
+__all__ = ["Call", "Guard", "PendingCalls"]
+
+
+class Call(Protocol):
+    """What waits for a peer."""
+
+    def fail(self, error: BaseException) -> None:
+        """End it with `error`. Only the first one counts."""
 
 
 class PendingCalls:
     """The calls that wait for a peer now."""
 
     def __init__(self) -> None:
-        self._guards: set[Guard] = set()
+        self._calls: set[Call] = set()
+        self.add, self.discard = self._calls.add, self._calls.discard
 
     def guard(self, timeout: float | None = None, error: Callable[[], BaseException] | None = None) -> Guard:
         """`async with` around what waits. After `timeout` seconds it raises `error()`."""
-        return Guard(self._guards, timeout, error)
+        return Guard(self, timeout, error)
 
     def fail(self, error: Callable[[], BaseException]) -> None:
         """End every pending call with an error of its own."""
-        for guard in tuple(self._guards):
-            guard.fail(error())
+        for call in tuple(self._calls):
+            call.fail(error())
 
 
 class Guard:
     """One pending call."""
 
-    __slots__ = ("_cancelling", "_error", "_guards", "_late", "_task", "_timeout", "_timer")
+    __slots__ = ("_calls", "_cancelling", "_error", "_late", "_task", "_timeout", "_timer")
 
     def __init__(
-        self, guards: set[Guard], timeout: float | None, error: Callable[[], BaseException] | None
+        self, calls: PendingCalls, timeout: float | None, error: Callable[[], BaseException] | None
     ) -> None:
-        self._guards = guards
+        self._calls = calls
         self._timeout = timeout
         self._late = error
         self._error: BaseException | None = None
@@ -58,7 +67,7 @@ class Guard:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._guards.add(self)
+        self._calls.add(self)
         if self._timeout is not None:
             self._timer = asyncio.get_running_loop().call_later(self._timeout, self._expire)
         return self
@@ -66,7 +75,7 @@ class Guard:
     async def __aexit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._guards.discard(self)
+        self._calls.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._error is None:

@@ -14,6 +14,7 @@ from vivavoce.events import Closed, Reconnected, Reconnecting
 from vivavoce.flow import HeldAudio
 from vivavoce.live import Live
 from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
+from vivavoce.tasks import PATIENCE, finish
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -131,9 +132,7 @@ class Restorer:
             self._runtime.emitter.emit("reconnecting", Reconnecting(self.backoff.attempts, delay, shown))
             await asyncio.sleep(delay / 1000)
             try:
-                await self._runtime.dial(
-                    self.backoff.time_left(loop.time()) / 1000, self.options, reconnected=True
-                )
+                await self._dialled(self.backoff.time_left(loop.time()) / 1000)
             except VoiceError as failed:
                 cause = failed
                 if may_retry(failed):
@@ -143,6 +142,15 @@ class Restorer:
             return
         self._runtime.to("closed")
         self._gave_up(partial(failures.lost, self._runtime.provider, cause, old.session.id), old)
+
+    async def _dialled(self, timeout: float) -> None:
+        attempt = self._runtime.dial(timeout, self.options, reconnected=True)
+        try:
+            await attempt.outcome()
+        except asyncio.CancelledError as over:
+            attempt.fail(over)
+            await finish(attempt.ended(), PATIENCE * 2, "connect")
+            raise
 
     async def _restored(self, outage_ms: float) -> None:
         self._runtime.opened()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from vivavoce import failures
+from vivavoce.attempts import Attempt
 from vivavoce.calls import PendingCalls
 from vivavoce.emitter import Emitter
 from vivavoce.errors import (
@@ -39,7 +40,7 @@ from vivavoce.relay import Relay
 from vivavoce.requests import request, tool_loop
 from vivavoce.restoring import Restorer
 from vivavoce.streams import AudioStream
-from vivavoce.tasks import Tasks, ended, finish, patient
+from vivavoce.tasks import Tasks, finish
 from vivavoce.toolloop import ToolLoop
 from vivavoce.wanted import Wanted
 
@@ -80,7 +81,7 @@ class Runtime:
         self.tools: ToolLoop | None = None
         self._generation = 0
         self._opened_id: str | None = None  # of the newest session that was open
-        self._attempt: asyncio.Task[None] | None = None
+        self._attempt: Attempt | None = None
         self._joined = 0
         self._wanted = False  # some caller of connect() knows that it is open
         self._closing: asyncio.Task[None] | None = None
@@ -210,6 +211,8 @@ class Runtime:
             await self._closed()
         if self.ending is not None and not self.ending.done():
             await asyncio.wait({self.ending})  # what was lost is cleared away before the next one begins
+        while self._attempt is not None and self._attempt.given_up is not None:
+            await self._attempt.ended()  # so is what was given up
         if self.state in ("open", "reconnecting"):
             self.restorer.set_policy(policy)
             async with self.pending.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
@@ -219,34 +222,24 @@ class Runtime:
         if self._attempt is None:
             self.restorer.begin(policy, options)
             self.to("connecting")
-            self._attempt = asyncio.get_running_loop().create_task(
-                self._open(timeout, options), name="vivavoce connect"
-            )
-            self._attempt.add_done_callback(self._attempted)
+            self._attempt = self.dial(timeout, options, self._now_open, reconnected=False)
             self._wanted = False
             await self._join(self._attempt, None)
         else:
             await self._join(self._attempt, timeout)
 
-    def _attempted(self, attempt: asyncio.Task[None]) -> None:
-        if not attempt.cancelled():
-            attempt.exception()  # nobody may be left who waits for it
-        self.wake()  # of one that was cancelled before it began
-
-    async def _join(self, attempt: asyncio.Task[None], timeout: float | None) -> None:
+    async def _join(self, attempt: Attempt, timeout: float | None) -> None:
         self._joined += 1
         try:
             async with asyncio.timeout(timeout):
-                while not attempt.done():
-                    await self.change()
-            attempt.result()
+                await attempt.outcome()
             self._wanted = True
         except (TimeoutError, asyncio.CancelledError) as over:
             if isinstance(over, VoiceError):
                 raise
-            if self._joined == 1 and not attempt.done():  # nobody else waits for it
-                attempt.cancel()
-                await finish(ended(attempt), CLOSE_DEADLINE * 4, "connect")
+            if self._joined == 1 and not attempt.over:  # nobody else waits for it
+                attempt.fail(asyncio.CancelledError())
+                await finish(attempt.ended(), CLOSE_DEADLINE * 4, "connect")
             elif self._joined == 1 and self.state == "open" and not self._wanted:
                 # It was open in the very moment we gave up.
                 await finish(self.close(), CLOSE_DEADLINE * 4, "connect")
@@ -256,14 +249,9 @@ class Runtime:
         finally:
             self._joined -= 1
 
-    async def _open(self, timeout: float, options: Mapping[str, Any]) -> None:
-        try:
-            await self.dial(timeout, options, reconnected=False)
-            self.opened()
-            self.emitter.emit("open", Opened(self.session_id))
-        finally:
-            self._attempt = None
-            self.wake()  # in the turn of the loop in which this ends
+    def _now_open(self) -> None:
+        self.opened()
+        self.emitter.emit("open", Opened(self.session_id))
 
     def _new_session(self, *, reconnected: bool) -> Session:
         wanted = self.wanted
@@ -278,30 +266,35 @@ class Runtime:
             reconnected=reconnected,
         )
 
-    async def dial(self, timeout: float, options: Mapping[str, Any], *, reconnected: bool) -> None:
-        """One attempt. When it fails nothing is left of it, and the error is typed."""
+    def dial(
+        self,
+        timeout: float,
+        options: Mapping[str, Any],
+        then: Callable[[], None] | None = None,
+        *,
+        reconnected: bool,
+    ) -> Attempt:
+        """Begin one attempt to connect."""
         self._generation += 1
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
         self.tools = tool_loop(self, live)
-        problem = None
-        try:
-            async with live.calls.guard(timeout, partial(failures.connect_late, self.provider, timeout)):
-                await patient(self._dialled(live, options), f"connect() of provider {self.provider!r}")
-        except BaseException as failed:
-            problem = failures.typed(self.provider, failed)
-            live.end("lost", self.closed_error)
-            self.live = None
-            try:
-                await self.close_hook(live, "connect failed")
-            finally:
-                if self.state == "connecting":
-                    self.to("closed" if self._closing is not None else "idle")
-        if problem is not None:  # out here, so that nothing is chained but what is meant to be
-            raise problem
+        return Attempt(self, live, options, timeout, then)
 
-    async def _dialled(self, live: Live, options: Mapping[str, Any]) -> None:
-        await self.relay.call("connect", live.context, options)
-        live.ready = True
+    async def not_opened(self, live: Live) -> None:
+        """An attempt has failed: leave nothing of it."""
+        live.end("lost", self.closed_error)
+        self.live = None
+        try:
+            await self.close_hook(live, "connect failed")
+        finally:
+            if self.state == "connecting":
+                self.to("closed" if self._closing is not None else "idle")
+
+    def attempted(self, attempt: Attempt) -> None:
+        """An attempt is over."""
+        if attempt is self._attempt:
+            self._attempt = None
+        self.wake()
 
     def opened(self) -> None:
         """The connection is ready: audio may flow."""
@@ -337,9 +330,8 @@ class Runtime:
     async def _close(self) -> None:
         try:
             if self._attempt is not None:
-                if self.live is not None:
-                    self.live.calls.fail(self.closed_error)
-                await asyncio.wait({self._attempt})
+                self._attempt.fail(self.closed_error())
+                await self._attempt.ended()
             live, opened = self.live, self.state in ("open", "reconnecting")
             self.port = None
             if opened:

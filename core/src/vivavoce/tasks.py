@@ -10,7 +10,7 @@ from typing import Any
 from vivavoce.errors import VoiceError
 from vivavoce.redaction import get_logger
 
-__all__ = ["PATIENCE", "Tasks", "ended", "finish", "patient"]
+__all__ = ["PATIENCE", "Tasks", "finish", "patient"]
 
 logger = get_logger("vivavoce.session")
 
@@ -71,11 +71,6 @@ class Tasks:
             _, left = await asyncio.wait(tasks, timeout=timeout)
             for task in left:
                 _leave(task, task.get_name())
-
-
-async def ended(task: asyncio.Task[Any]) -> None:
-    """Wait for the end of a task, however it ends."""
-    await asyncio.wait({task})
 
 
 async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
