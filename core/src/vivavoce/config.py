@@ -34,7 +34,7 @@ def _text(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
 
 
 def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):  # a dict is told at once, another mapping is dear
         raise ConfigError(f"{attribute.name} is not a mapping: give a dict", option=attribute.name)
 
 
@@ -47,6 +47,8 @@ def _secret(instance: object, attribute: attrs.Attribute[Any], value: object) ->
 
 
 def _tools(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
     if isinstance(value, Mapping):
         value = value.values()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):

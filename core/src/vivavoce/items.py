@@ -51,7 +51,9 @@ _NEEDED = {"tool_call": ("call_id", "name"), "tool_result": ("call_id", "output"
 def as_items(history: Iterable[Item | Mapping[str, Any]]) -> tuple[Item, ...]:
     """Take `history=` as given by an app: `Item`s, or mappings with their fields (`{"role": "user", "text": "hi"}`)."""
     items = []
-    if isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable):
+    if not isinstance(history, (list, tuple)) and (
+        isinstance(history, (str, bytes, Mapping)) or not isinstance(history, Iterable)
+    ):
         raise ConfigError(f"history={history!r}: give a list of items", option="history")
     for number, entry in enumerate(history):
         try:

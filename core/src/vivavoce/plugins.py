@@ -36,7 +36,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 def assemble(provider: object | str | None, plugins: Sequence[object | str]) -> Parts:
     """Find, check and register everything. Opens nothing."""
-    if isinstance(plugins, str) or not isinstance(plugins, Sequence):
+    if isinstance(plugins, str) or not isinstance(plugins, (list, tuple, Sequence)):
         raise ConfigError(f"plugins={plugins!r}: give a list of names or objects", option="plugins")
     name, ready = _provider(provider)
     null = ready if registry.normalize(name) == "null" else _null()
@@ -94,7 +94,7 @@ def _provider(provider: object | str | None) -> tuple[str, Any]:
             )
     if isinstance(provider, str):
         loaded, found = registry.load(provider)
-        return found.name, _make(loaded, found.origin, found.name)
+        return found.name, _make(loaded, found, found.name)
     label = provider.__name__ if isinstance(provider, type) else type(provider).__name__
     registry.check_provider(provider, label)
     name = getattr(provider, "name", None)
@@ -105,25 +105,26 @@ def _provider(provider: object | str | None) -> tuple[str, Any]:
     return name, provider
 
 
-def _make(provider: Any, origin: str, name: str) -> Any:
-    if not isinstance(provider, type):
-        return provider
+def _make(plugin: Any, source: registry.Found | str, name: str) -> Any:
+    if not isinstance(plugin, type):
+        return plugin
     try:
-        return provider()
+        return plugin()
     except (Exception, SystemExit) as bad:
+        origin = source if isinstance(source, str) else source.origin
         text = f"{origin}: its constructor raised {type(bad).__name__}: {bad}"
         raise ProviderLoadError(text, provider=name) from bad
 
 
 def _null() -> Any:
     loaded, found = registry.load("null")
-    return _make(loaded, found.origin, found.name)
+    return _make(loaded, found, found.name)
 
 
 def _wrapper(plugin: object | str, number: int) -> tuple[str, object]:
     if isinstance(plugin, str):
         loaded, found = registry.load(plugin, registry.PLUGINS)
-        return f"{found.name}#{number}", _make(loaded, found.origin, found.name)
+        return f"{found.name}#{number}", _make(loaded, found, found.name)
     label = plugin.__name__ if isinstance(plugin, type) else type(plugin).__name__
     check_plugin(plugin, label, provider=False)
     if not has_hooks(plugin):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,6 @@ _loaded: dict[tuple[str, str, str], Any] = {}
 
 def entries(group: str = PROVIDERS) -> tuple[Found, ...]:
     """Everything installed in a group, sorted by name; imports none of it."""
-    import sys
-
     return _entries(group, tuple(sys.path))
 
 
@@ -123,13 +122,13 @@ def _offered(distribution: Distribution, group: str, seen: set[str]) -> list[Fou
 def forget() -> None:
     """Read the metadata anew at the next look-up (after an installation in this process)."""
     _entries.cache_clear()
+    _called.cache_clear()
     _loaded.clear()
 
 
 def _listed(variable: str) -> frozenset[str] | None:
     value = os.environ.get(variable)
-    names = frozenset(_bare(name) for name in (value or "").split(",") if name.strip())
-    return names or None
+    return frozenset(_bare(name) for name in value.split(",") if name.strip()) or None if value else None
 
 
 def _refusal(name: str) -> str | None:
@@ -147,10 +146,7 @@ def _refusal(name: str) -> str | None:
 
 def find(name: str, group: str = PROVIDERS) -> Found:
     """The one entry with this name. Raises `ProviderNotFoundError`, or `ProviderLoadError` for a conflict."""
-    wanted = normalize(name)
-    found = [entry for entry in entries(group) if normalize(entry.name) == wanted] or [
-        entry for entry in entries(group) if _bare(entry.name) == _bare(name)
-    ]
+    found = _called(name, group, tuple(sys.path))
     if not found:
         raise ProviderNotFoundError(_missing(name, group))
     refusal = _refusal(found[0].name)
@@ -162,6 +158,14 @@ def find(name: str, group: str = PROVIDERS) -> Found:
             f"{_HOW[group]} {name!r} is there twice: {origins}. Uninstall one of them", provider=name
         )
     return found[0]
+
+
+@lru_cache(maxsize=256)
+def _called(name: str, group: str, path: tuple[str, ...]) -> tuple[Found, ...]:
+    """Those with this name, else those with it but for what does not matter."""
+    found, wanted = _entries(group, path), normalize(name)
+    same = tuple(entry for entry in found if normalize(entry.name) == wanted)
+    return same or tuple(entry for entry in found if _bare(entry.name) == _bare(name))
 
 
 def _missing(name: str, group: str) -> str:

@@ -283,9 +283,9 @@ async def add_tools(runtime: Runtime, new: tuple[Tool, ...]) -> None:
 
 async def return_tool_result(runtime: Runtime, live: Live, call_id: str, output: str) -> None:
     """The output of a tool call that the app runs."""
-    if runtime.tools is None or live is not runtime.live:
+    if live is not runtime.live:
         raise runtime.not_connected("return_tool_result")
-    await runtime.tools.take_result(call_id, output)
+    await runtime.tool_loop(live).take_result(call_id, output)
 
 
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:

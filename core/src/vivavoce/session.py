@@ -193,13 +193,19 @@ class Runtime:
 
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
         """The model calls a tool."""
-        if self.tools is not None and live is self.live:
-            self.tools.start(call)
+        if live is self.live:
+            self.tool_loop(live).start(call)
 
     def reply_done(self, live: Live, reply_id: str) -> None:
         """A reply has ended."""
-        if self.tools is not None and live is self.live:
-            self.tools.reply_done(reply_id)
+        if live is self.live:
+            self.tool_loop(live).reply_done(reply_id)
+
+    def tool_loop(self, live: Live) -> ToolLoop:
+        """What runs the tools of the session, from its first reply on."""
+        if self.tools is None:
+            self.tools = tool_loop(self, live)
+        return self.tools
 
     # Connecting.
 
@@ -277,7 +283,7 @@ class Runtime:
         """Begin one attempt to connect."""
         self._generation += 1
         live = self.live = Live(self, self.wanted.config, self._new_session(reconnected=reconnected))
-        self.tools = tool_loop(self, live)
+        self.tools = None
         return Attempt(self, live, options, timeout, then)
 
     async def not_opened(self, live: Live) -> None:

@@ -25,11 +25,12 @@ class Wanted(msgspec.Struct):
     @classmethod
     def of(cls, config: Any) -> Wanted:
         """What a provider's config object asks for; it need not know every common key."""
+        tools = getattr(config, "tools", None)
         return cls(
             config=config,
             instructions=getattr(config, "instructions", None),
             speaker=getattr(config, "speaker", None),
-            tools=as_tools(getattr(config, "tools", None) or ()),
+            tools=as_tools(tools) if tools else (),
             settings=dict(getattr(config, "session", None) or {}),
         )
 

@@ -61,7 +61,7 @@ def _proxy(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
 
 
 def _headers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, Mapping) or not all(
+    if not isinstance(value, (dict, Mapping)) or not all(
         isinstance(k, str) and isinstance(v, str) for k, v in value.items()
     ):
         # Values may be credentials, so they are not shown.

@@ -40,6 +40,10 @@ class JoinedLink(Link):
             self.protocol.send_cancel(interruption.response_id)
         self.protocol.send_event("output_audio_buffer.clear")
 
+    def _session_ready(self, event: events.SessionReady) -> None:
+        self._read_session(event.config)  # nothing may be asked of it, so that no update tells
+        super()._session_ready(event)
+
     def _tool_call(self, event: events.ToolCallReady) -> None:
         if any(tool.name == event.name for tool in self.context.session.tools):
             super()._tool_call(event)

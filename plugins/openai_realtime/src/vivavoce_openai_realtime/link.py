@@ -185,7 +185,6 @@ class Link:
         self.context.emit(refusal(event.error))
 
     def _session_ready(self, event: events.SessionReady) -> None:
-        self._read_session(event.config)
         self.context.emit(core.SessionCreated(event.session_id, event.expires_at, event.config))
         self.introduced()
 

@@ -187,7 +187,7 @@ def read_session(
         detection = side["turn_detection"]
         session.manual_turns = detection is None
         session.server_interrupts = (
-            isinstance(detection, Mapping) and detection.get("interrupt_response") is not False
+            isinstance(detection, dict) and detection.get("interrupt_response") is not False
         )
     session.input_format, session.output_format = core_format(input), core_format(output)
     return side.get("transcription") is not None

@@ -33,6 +33,7 @@ from .codec import (
     b64decode,
     b64encode,
     decode_peeked,
+    encode_json,
     malformed,
     peek,
     too_large,
@@ -58,7 +59,7 @@ from .values import (
     ErrorDetail,
     Item,
     Response,
-    Session,
+    SessionHead,
     answers_turns,
     audio_format,
     error_detail,
@@ -69,7 +70,6 @@ from .values import (
 __all__ = ["ClientProtocol"]
 
 _NONE: tuple[Event, ...] = ()
-_encode = msgspec.json.Encoder().encode
 
 
 class ClientProtocol:
@@ -314,7 +314,7 @@ class ClientProtocol:
             raise ValueError("the session is closed")
         name = self.dialect.outgoing.get(type, type)
         try:
-            self._out.append(_encode({"type": name, "event_id": event_id, **fields}))
+            self._out.append(encode_json({"type": name, "event_id": event_id, **fields}))
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise ValueError(f"{type} holds what JSON cannot: {error}") from None
 
@@ -350,7 +350,7 @@ class ClientProtocol:
             self.state = step(states.SESSION, self.state, "update") or self.state
         if not first:
             return _NONE
-        session = view(Session, self.session)
+        session = view(SessionHead, self.session)
         expires_at = given(session.expires_at)
         self.session_id = given(session.id)
         return (SessionReady(self.session_id, float(expires_at) if expires_at else None, self.session),)

@@ -37,6 +37,7 @@ __all__ = [
     "decode_server_event",
     "encode",
     "encode_append",
+    "encode_json",
     "malformed",
     "too_large",
 ]
@@ -108,7 +109,16 @@ b64decode = pybase64.b64decode
 b64encode = pybase64.b64encode
 _client_peek = msgspec.json.Decoder(_ClientPeek).decode
 _typed = msgspec.json.Decoder(_Typed).decode
-_encode = msgspec.json.Encoder().encode
+
+
+def _as_dict(value: object) -> object:
+    """What an application may give for a dict."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__}")
+
+
+_encode = encode_json = msgspec.json.Encoder(enc_hook=_as_dict).encode
 
 
 class _Decoders(Generic[V]):

@@ -71,20 +71,7 @@ class Dialect:
         address = config.get("url") or self.default_url
         if not address:
             raise ValueError(f"the dialect {self.name!r} has no address of its own: give the option `url`")
-        parts = _parsed(str(address))
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        for name, value in self._parameters(config).items():
-            query.setdefault(name, value)
-        path = self._path(parts.path, parts.scheme)
-        return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, _encoded(tuple(query.items())), ""))
-
-    def _path(self, path: str, scheme: str) -> str:
-        if path in ("", "/"):
-            return self.path
-        bare = path.rstrip("/")
-        if scheme in ("http", "https") and "realtime" not in bare.split("/"):
-            return bare + "/" + self.path.rsplit("/", 1)[-1]
-        return path
+        return _address(str(address), self.path, tuple(self._parameters(config).items()))
 
     def _parameters(self, config: Mapping[str, Any]) -> dict[str, str]:
         found = {k: str(v) for k in ("intent", "call_id") if (v := config.get(k))}
@@ -127,6 +114,8 @@ class Dialect:
 
         Also returned: the names that were moved, with their new place, or `None` where the service has none for them.
         """
+        if self.session is shaping.to_ga and not defaults and not self.flat and shaping.is_ga(session):
+            return dict(session), []  # most are, and to copy them through and through is dear
         nested, moved = shaping.to_ga(session)
         merged = deep_merge(shaping.to_ga(defaults)[0], nested) if defaults else nested
         if self.flat:  # what GA has no place for is at home here
@@ -139,8 +128,23 @@ class Dialect:
 
 
 @functools.lru_cache(32)
-def _encoded(query: tuple[tuple[str, str], ...]) -> str:
-    return urlencode(query, quote_via=quote)
+def _address(base: str, place: str, parameters: tuple[tuple[str, str], ...]) -> str:
+    """`base` with the path and the parameters that it lacks."""
+    parts = _parsed(base)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name, value in parameters:
+        query.setdefault(name, value)
+    path = _path(parts.path, parts.scheme, place)
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query, quote_via=quote), ""))
+
+
+def _path(path: str, scheme: str, place: str) -> str:
+    if path in ("", "/"):
+        return place
+    bare = path.rstrip("/")
+    if scheme in ("http", "https") and "realtime" not in bare.split("/"):
+        return bare + "/" + place.rsplit("/", 1)[-1]
+    return path
 
 
 def _parsed(address: str) -> SplitResult:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from .states import ResponseState
 from .values import JSON, AudioFormat
@@ -17,13 +16,13 @@ KEPT = 4096
 """Items, calls and finished replies remembered: hours of conversation."""
 
 
-class Bounded(OrderedDict[K, V], Generic[K, V]):
+class Bounded(dict[K, V]):
     """A dict that forgets its oldest entries."""
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         if len(self) > KEPT:
-            self.popitem(last=False)
+            del self[next(iter(self))]
 
 
 class Track:

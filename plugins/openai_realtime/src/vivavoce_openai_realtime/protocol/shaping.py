@@ -17,6 +17,7 @@ __all__ = [
     "FLAT_PLACES",
     "Moved",
     "deep_merge",
+    "is_ga",
     "item_to_flat",
     "item_to_ga",
     "response_to_flat",
@@ -125,6 +126,11 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> JSON:
     return merged
 
 
+def is_ga(session: Mapping[str, Any]) -> bool:
+    """Whether a session has no flat name: then it is as GA has it."""
+    return _is_nested(session, _SESSION)
+
+
 def to_ga(session: Mapping[str, Any]) -> tuple[JSON, list[Moved]]:
     """The session with every flat name in its GA place, and what was moved. A GA name given as well wins."""
     return _nest(session, _SESSION)
@@ -191,7 +197,7 @@ def _with_parts(item: Any, names: Mapping[str, str]) -> Any:
 def _nest(
     source: Mapping[str, Any], names: Mapping[str, tuple[Path, Convert, Convert]]
 ) -> tuple[JSON, list[Moved]]:
-    if names.keys().isdisjoint(source) and source.keys().isdisjoint(_NOT_GA):  # no name of beta
+    if _is_nested(source, names):
         return _copy(source), []
     nested: JSON = _copy({k: v for k, v in source.items() if k not in names and k not in _NOT_GA})
     moved: list[Moved] = [(name, None) for name in _NOT_GA if name in source]
@@ -200,6 +206,10 @@ def _nest(
             moved.append((name, ".".join(path)))
             _put(nested, path, convert(_copy(source[name])))
     return nested, moved
+
+
+def _is_nested(source: Mapping[str, Any], names: Mapping[str, Any]) -> bool:
+    return names.keys().isdisjoint(source) and source.keys().isdisjoint(_NOT_GA)
 
 
 def _flatten(

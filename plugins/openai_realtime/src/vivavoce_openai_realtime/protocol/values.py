@@ -25,6 +25,7 @@ __all__ = [
     "RateLimit",
     "Response",
     "Session",
+    "SessionHead",
     "StatusDetails",
     "TokenDetails",
     "TranscriptionUsage",
@@ -140,6 +141,13 @@ class Session(Value, frozen=True):
     audio: JSON | Unset = UNSET
 
 
+class SessionHead(Value, frozen=True):
+    """Of a session, what tells it from others."""
+
+    id: str | Unset = UNSET
+    expires_at: int | float | Unset | None = UNSET
+
+
 class ContentPart(Value, frozen=True):
     """A part of a message. `audio` is base64 as received (user audio comes back with `retrieve` alone)."""
 
@@ -242,7 +250,7 @@ def view(cls: type[S], mapping: object) -> S:
 
     `cls` is an object of this module whose fields may all be absent (not a tool).
     """
-    if not isinstance(mapping, dict | Mapping):  # a dict is told at once, another mapping is dear
+    if not isinstance(mapping, (dict, Mapping)):  # a dict is told at once, another mapping is dear
         return cls()
     try:
         return msgspec.convert(mapping, cls)

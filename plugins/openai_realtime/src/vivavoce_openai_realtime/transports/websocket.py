@@ -154,7 +154,7 @@ def _request(
     protocol: ClientProtocol, headers: Mapping[str, str] | Iterable[tuple[str, str]], user_agent: str | None
 ) -> Request:
     request = protocol.connect()
-    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    pairs = list(headers.items() if isinstance(headers, (dict, Mapping)) else headers)
     if user_agent is not None:
         request.headers["User-Agent"] = _header_value("User-Agent", user_agent)
     for name, value in pairs:
