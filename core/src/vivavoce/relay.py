@@ -97,27 +97,17 @@ class _Spot(msgspec.Struct, frozen=True):
     method: str
     picks: tuple[int, ...] | None
 
+    def call(self, plugins: Sequence[object], args: tuple[Any, ...]) -> Any:
+        function = getattr(plugins[self.plugin], self.method)
+        return function(*args) if self.picks is None else function(*(args[i] for i in self.picks))
+
 
 class _Order(msgspec.Struct, frozen=True):
-    """Who implements one hook, in the order of calling."""
+    """Who is called for one hook, in this order: null, if nobody else is there."""
 
     wrappers: tuple[_Spot, ...]
     steps: tuple[_Spot, ...]
-
-
-class _Step(msgspec.Struct, frozen=True):
-    """One implementation, bound to the plugin of this voice."""
-
-    function: Callable[..., Any]
-    picks: tuple[int, ...] | None
-
-    def call(self, args: tuple[Any, ...]) -> Any:
-        return self.function(*args) if self.picks is None else self.function(*(args[i] for i in self.picks))
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    wrappers: tuple[_Step, ...]
-    steps: tuple[_Step, ...]
+    null: tuple[_Spot, ...]
     broadcast: bool
     tolerant: bool
 
@@ -147,25 +137,8 @@ class Relay:
     def __init__(self, plugins: Sequence[tuple[str, object]], null: object) -> None:
         self._plugins = [null, *(plugin for _, plugin in plugins if plugin is not null)]
         self._orders = _orders([("null", null), *((label, p) for label, p in plugins if p is not null)])
-        self._plans: dict[str, _Plan] = {}
         self.hooks = self._orders.answered
         """The hooks that a plugin other than null implements."""
-
-    def _plan(self, name: str) -> _Plan:
-        plan = self._plans.get(name)
-        if plan is None:
-            order = self._orders.of[name]
-            real = [spot for spot in order.steps if spot.plugin]
-            plan = self._plans[name] = _Plan(
-                wrappers=tuple(map(self._bound, order.wrappers)),
-                steps=tuple(map(self._bound, real or order.steps)),
-                broadcast=name in _BROADCAST,
-                tolerant=name == "close",
-            )
-        return plan
-
-    def _bound(self, spot: _Spot) -> _Step:
-        return _Step(getattr(self._plugins[spot.plugin], spot.method), spot.picks)
 
     def implements(self, name: str) -> bool:
         """Whether a plugin other than null implements this hook."""
@@ -173,39 +146,38 @@ class Relay:
 
     def plain(self, name: str, *args: Any) -> None:
         """Call a hook that is never awaited (`attach`, `on`, `off`)."""
-        plan = self._plan(name)
+        order, plugins = self._orders.of[name], self._plugins
         entered: list[Wrapper] = []
         failed = None
         try:
-            _enter(plan, args, entered)
-            for step in plan.steps:
-                step.call(args)
+            _enter(order, plugins, args, entered)
+            for spot in order.steps:
+                spot.call(plugins, args)
         except Exception as raised:
             failed = raised
         _resume(entered, None, failed)
 
     async def call(self, name: str, *args: Any) -> Any:
         """Call a hook and its wrappers. Returns the first result that is not `None`."""
-        plan = self._plan(name)
-        return await _run(plan, args) if not plan.wrappers else await _wrapped(plan, args)
+        order = self._orders.of[name]
+        return await (_wrapped if order.wrappers else _run)(order, self._plugins, args)
 
     def ask_null(self, name: str, *args: Any) -> None:
         """Ask the null provider alone: the provider of this voice has no capability for the call."""
-        for spot in self._orders.of[name].steps:
-            if not spot.plugin:
-                self._bound(spot).call(args)
+        for spot in self._orders.of[name].null:
+            spot.call(self._plugins, args)
 
     def bind(self, name: str, context: object) -> Callable[[Any], Any]:
         """One callable for the audio path, wrappers included: returns `None` when done, else an awaitable."""
-        plan = self._plan(name)
-        if len(plan.steps) != 1:
+        order, plugins = self._orders.of[name], self._plugins
+        if len(order.steps) != 1:
             return lambda audio: self.call(name, context, audio)
-        step = plan.steps[0]
-        if plan.wrappers:
-            return lambda audio: _wrapped_plain(plan, (context, audio))
-        if step.picks is None:
-            return partial(step.function, context)
-        return lambda audio: step.call((context, audio))
+        spot = order.steps[0]
+        if order.wrappers:
+            return lambda audio: _wrapped_plain(order, plugins, (context, audio))
+        if spot.picks is None:
+            return partial(getattr(plugins[spot.plugin], spot.method), context)
+        return lambda audio: spot.call(plugins, (context, audio))
 
 
 def _orders(plugins: Sequence[tuple[str, object]]) -> _Orders:
@@ -251,34 +223,36 @@ def _order(name: str, impls: Sequence[pluggy.HookImpl], places: Mapping[int, int
         method = impl.function.__name__ if impl.opts.get("specname") else name
         spot = _Spot(places[id(impl.plugin)], method, picks)
         (wrappers if impl.wrapper else steps).append(spot)
-    return _Order(tuple(wrappers), tuple(steps))
+    null = tuple(spot for spot in steps if not spot.plugin)
+    real = tuple(spot for spot in steps if spot.plugin)
+    return _Order(tuple(wrappers), real or null, null, name in _BROADCAST, name == "close")
 
 
 def _arguments(name: str) -> list[str]:
     return [p for p in inspect.signature(getattr(HookSpecs, name)).parameters if p != "self"]
 
 
-async def _run(plan: _Plan, args: tuple[Any, ...]) -> Any:
-    if plan.tolerant:
-        return await _run_all(plan, args)
+async def _run(order: _Order, plugins: Sequence[object], args: tuple[Any, ...]) -> Any:
+    if order.tolerant:
+        return await _run_all(order, plugins, args)
     first = None
-    for step in plan.steps:
-        result = step.call(args)
+    for spot in order.steps:
+        result = spot.call(plugins, args)
         if inspect.isawaitable(result):
             result = await result
         if result is not None and first is None:
             first = result
-            if not plan.broadcast:
+            if not order.broadcast:
                 break
     return first
 
 
-async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
+async def _run_all(order: _Order, plugins: Sequence[object], args: tuple[Any, ...]) -> None:
     """Every plugin has its turn; then the first failure is raised."""
     failed: Exception | None = None
-    for step in plan.steps:
+    for spot in order.steps:
         try:
-            result = step.call(args)
+            result = spot.call(plugins, args)
             if inspect.isawaitable(result):
                 await result
         except Exception as bad:
@@ -287,14 +261,15 @@ async def _run_all(plan: _Plan, args: tuple[Any, ...]) -> None:
         raise failed
 
 
-def _enter(plan: _Plan, args: tuple[Any, ...], entered: list[Wrapper]) -> None:
+def _enter(order: _Order, plugins: Sequence[object], args: tuple[Any, ...], entered: list[Wrapper]) -> None:
     """Enter the wrappers. When one fails, those in `entered` must see it, as they would see a failure of the call."""
-    for step in plan.wrappers:
-        wrapper = step.call(args)
+    for spot in order.wrappers:
+        wrapper = spot.call(plugins, args)
         try:
             next(wrapper)
         except StopIteration:
-            raise RuntimeError(f"wrapper {step.function.__qualname__} did not yield") from None
+            name = f"{type(plugins[spot.plugin]).__name__}.{spot.method}"
+            raise RuntimeError(f"wrapper {name} did not yield") from None
         entered.append(wrapper)
 
 
@@ -318,24 +293,24 @@ def _resume(entered: list[Wrapper], result: Any, failed: BaseException | None) -
     return result
 
 
-async def _wrapped(plan: _Plan, args: tuple[Any, ...]) -> Any:
+async def _wrapped(order: _Order, plugins: Sequence[object], args: tuple[Any, ...]) -> Any:
     entered: list[Wrapper] = []
     result, failed = None, None
     try:
-        _enter(plan, args, entered)
-        result = await _run(plan, args)
+        _enter(order, plugins, args, entered)
+        result = await _run(order, plugins, args)
     except BaseException as raised:
         failed = raised
     return _resume(entered, result, failed)
 
 
-def _wrapped_plain(plan: _Plan, args: tuple[Any, ...]) -> Any:
+def _wrapped_plain(order: _Order, plugins: Sequence[object], args: tuple[Any, ...]) -> Any:
     """Wrappers around one plain hook: no coroutine unless the hook returns an awaitable."""
     entered: list[Wrapper] = []
     result, failed = None, None
     try:
-        _enter(plan, args, entered)
-        result = plan.steps[0].call(args)
+        _enter(order, plugins, args, entered)
+        result = order.steps[0].call(plugins, args)
     except BaseException as raised:
         failed = raised
     if failed is None and result is not None and inspect.isawaitable(result):

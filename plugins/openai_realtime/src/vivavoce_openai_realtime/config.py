@@ -40,7 +40,7 @@ def _one_of(*allowed: str) -> Any:
 def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if attribute.name == "ping_interval" and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         none = ", or None for no pings" if attribute.name == "ping_interval" else ""
         raise _bad(attribute.name, value, f"a positive number of seconds{none}")
 

@@ -119,13 +119,21 @@ class Wire(asyncio.Protocol):
         # A message in fragments, and whether it is text.
         self._parts: bytearray | None = None
         self._parts_are_text = False
-        self.response_headers: dict[str, str] = {}
+        self._answer: Response | None = None
 
     # The transport seam.
 
     @property
     def subprotocol(self) -> str | None:
         return self._protocol.subprotocol
+
+    @property
+    def response_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for name, value in self._answer.headers.raw_items() if self._answer is not None else ():
+            known = headers.get(name.lower())
+            headers[name.lower()] = value if known is None else f"{known}, {value}"
+        return headers
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         protocol = self._protocol
@@ -228,11 +236,8 @@ class Wire(asyncio.Protocol):
             return []
         if not events:
             return []
-        answer = cast(Response, events[0])
+        self._answer = cast(Response, events[0])
         self._upgrading = False
-        for name, value in answer.headers.raw_items():
-            known = self.response_headers.get(name.lower())
-            self.response_headers[name.lower()] = value if known is None else f"{known}, {value}"
         if not self.opened.done():
             self.opened.set_result(None)
         if self._timing.ping_interval is not None:

@@ -109,7 +109,7 @@ def _check_numbers(**numbers: float | None) -> None:
     for option, value in numbers.items():
         if value is None and option in ("max_size", "ping_interval"):
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ConfigError(f"{option} is {value!r}; it must be a number above 0.", option=option)
 
 
