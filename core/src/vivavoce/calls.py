@@ -27,7 +27,12 @@ class PendingCalls:
 
     def __init__(self) -> None:
         self._calls: set[Call] = set()
-        self.add, self.discard = self._calls.add, self._calls.discard
+
+    def add(self, call: Call) -> None:
+        self._calls.add(call)
+
+    def discard(self, call: Call) -> None:
+        self._calls.discard(call)
 
     def guard(self, timeout: float | None = None, error: Callable[[], BaseException] | None = None) -> Guard:
         """`async with` around what waits. After `timeout` seconds it raises `error()`."""

@@ -102,22 +102,7 @@ class Live:
         self._begun: deque[Response] = deque()
         self._begins: deque[asyncio.Future[Response]] = deque()
         self._changes: list[asyncio.Future[None]] = []
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            Speaking: self._speaking,
-            SpeakingDone: self._speaking_done,
-            Writing: self._writing,
-            Turn: self.turns.settle,
-            ItemAdded: self.turns.add,
-            SpeechStarted: self._speech_started,
-            SpeechStopped: self._speech_stopped,
-            ResponseCreated: self._response_created,
-            ResponseDone: self._response_done,
-            ToolCallStart: lambda event: host.tool_call(self, event),
-            Usage: self._usage,
-            SessionCreated: self._session_told,
-            SessionUpdated: self._session_told,
-            ProviderMessage: self._raw,
-        }
+        self._handlers = _HANDLERS
         self.context = LiveContext(config, session, self._take, self._lost)
 
     # From the provider.
@@ -126,7 +111,7 @@ class Live:
         handler = self._handlers.get(type(event))
         if handler is not None:
             try:
-                handler(event)
+                handler(self, event)
             except (TypeError, ValueError, AttributeError) as bad:
                 self._error(f"the provider emitted a bad {type(event).__name__}: {bad}", "provider_bug")
         elif isinstance(event, VoiceError):
@@ -290,9 +275,6 @@ class Live:
         self.session.expires_at = event.expires_at or self.session.expires_at
         self._emit(event.type, event)
 
-    def _raw(self, event: ProviderMessage) -> None:
-        self._emit(f"{self.session.provider}:{event.kind}", event.data)
-
     def _error(self, message: str, code: str) -> None:
         self._take(VoiceError(message, code=code))
 
@@ -396,3 +378,22 @@ class Live:
                 reply.finish(None, error)
         self.turns.end()
         self.calls.fail(error)
+
+
+# What is done about an event. A table of the module: one of bound methods would be made for each connection.
+_HANDLERS: dict[type, Callable[[Live, Any], None]] = {
+    Speaking: Live._speaking,
+    SpeakingDone: Live._speaking_done,
+    Writing: Live._writing,
+    Turn: lambda live, event: live.turns.settle(event),
+    ItemAdded: lambda live, event: live.turns.add(event),
+    SpeechStarted: Live._speech_started,
+    SpeechStopped: Live._speech_stopped,
+    ResponseCreated: Live._response_created,
+    ResponseDone: Live._response_done,
+    ToolCallStart: lambda live, event: live._host.tool_call(live, event),
+    Usage: Live._usage,
+    SessionCreated: Live._session_told,
+    SessionUpdated: Live._session_told,
+    ProviderMessage: lambda live, event: live._emit(f"{live.session.provider}:{event.kind}", event.data),
+}
