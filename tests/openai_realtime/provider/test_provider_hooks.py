@@ -116,10 +116,11 @@ async def test_leave_is_taken_of_those_who_are_there(lost: bool, seconds: float)
         provider, context, _ = await begin(service)
         link = provider._link
         assert link is not None
-        real, link.transport = link.transport, Leaving()
+        left = Leaving()
+        real, link.transport = link.transport, left
         link.lost = lost
         await provider.close(context, "closed")
-        assert link.transport.timeouts == [seconds]
+        assert left.timeouts == [seconds]
         assert real is not None
         await real.close(timeout=0)
 

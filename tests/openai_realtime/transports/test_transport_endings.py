@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +56,28 @@ async def test_closed_by_the_peer(recorder: Recorder, code: int, retryable: bool
     assert recorder.texts == [b"last"]
     assert recorder.losses == [loss]
     assert server.peers[0].close_code == code
+
+
+async def test_closed_is_freed_at_once() -> None:
+    """Nothing waits for the garbage collector: who opens and closes thousands of sessions holds those that are open."""
+
+    class Held(Recorder):
+        """A receiver that knows its transport, as a link does."""
+
+        transport: Any = None
+
+    async with FaultServer(after_accept(lambda peer: peer.send("hello"))) as server:
+        receiver = Held()
+        receiver.transport = await open_websocket(server.url, receiver)
+        freed = weakref.ref(receiver.transport), weakref.ref(receiver)
+        gc.disable()
+        try:
+            await receiver.transport.close(timeout=0)
+            receiver.transport = receiver = None  # type: ignore[assignment]
+            await asyncio.sleep(0)
+            assert [ref() for ref in freed] == [None, None]
+        finally:
+            gc.enable()
 
 
 async def test_closed_without_a_code(recorder: Recorder) -> None:

@@ -85,8 +85,7 @@ class ClientProtocol:
         """The service's last session object, untouched."""
         self.session_id: str | None = None
         self.input_format = AudioFormat(rate=24_000)
-        self._numbers = count(1)
-        self._new_id = new_id or (lambda: f"req_{next(self._numbers)}")
+        self._new_id = new_id or map("req_{}".format, count(1)).__next__
         self._out: list[bytes] = []
         name = "input_audio_buffer.append"
         self._append_head = append_head(dialect.outgoing.get(name, name))

@@ -115,7 +115,6 @@ class Wire(asyncio.Protocol):
         self._unsent = 0
         self._write_timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
-        self._room = _Room(self)
         # A message in fragments, and whether it is text.
         self._parts: bytearray | None = None
         self._parts_are_text = False
@@ -144,7 +143,7 @@ class Wire(asyncio.Protocol):
         transport = self._transport
         transport.write(b"".join(protocol.data_to_send()))
         if self._paused or transport.is_closing():
-            return self._room
+            return _Room(self)
         return None
 
     async def close(self, code: int = 1000, reason: str = "", *, timeout: float = 2.0) -> None:
