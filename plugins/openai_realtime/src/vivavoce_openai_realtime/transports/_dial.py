@@ -14,6 +14,7 @@ import socket
 import ssl as ssl_module
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from vivavoce.errors import ConfigError, ConnectError
@@ -25,7 +26,7 @@ from vivavoce_openai_realtime.transports.errors import proxy_refused
 if TYPE_CHECKING:
     from websockets.proxy import Proxy
 
-__all__ = ["dial", "find_proxy", "tls_context"]
+__all__ = ["dial", "find_proxy", "limit_unsent", "tls_context"]
 
 # What getaddrinfo gives: family, type, protocol, canonical name, address.
 _Address = tuple[int, int, int, str, Any]
@@ -34,8 +35,20 @@ _Address = tuple[int, int, int, str, Any]
 _ATTEMPT_DELAY = 0.25
 _PROXIES = ("ws_proxy", "socks_proxy", "https_proxy", "http_proxy")
 _SECURE_PROXIES = ("wss_proxy", "socks_proxy", "https_proxy")
+# What the kernel may hold of what the peer does not read. Below that, filling a socket as fast as it goes costs visibly
+# more CPU.
+_MOST_UNSENT = 1024 * 1024
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 _LONGEST_ANSWER = 16 * 1024
 _DIGITS = frozenset("0123456789.")
+
+
+def limit_unsent(transport: asyncio.BaseTransport) -> None:
+    """Keep what the peer does not read out of the kernel, which may take megabytes: a minute of speech, gone stale."""
+    sock = transport.get_extra_info("socket")
+    if _NOTSENT_LOWAT is not None and sock is not None:
+        with suppress(OSError):  # no TCP
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MOST_UNSENT)
 
 
 def find_proxy(uri: WebSocketURI, proxy: str | bool | None) -> Proxy | None:

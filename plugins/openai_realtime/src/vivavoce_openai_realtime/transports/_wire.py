@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -29,6 +27,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from vivavoce_openai_realtime.transports._dial import limit_unsent
+from vivavoce_openai_realtime.transports._frames import Frames
 from vivavoce_openai_realtime.transports.base import Receiver
 from vivavoce_openai_realtime.transports.errors import (
     connection_closed,
@@ -42,9 +42,6 @@ logger = logging.getLogger("vivavoce.websocket")
 
 # One second of base64 audio at 24 kHz: enough to keep a socket busy, little enough to stay fresh.
 _HIGH_WATER = 64 * 1024
-# What the kernel may hold beside it. Below that, filling a socket as fast as it goes costs visibly more CPU.
-_MOST_UNSENT = 1024 * 1024
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 _LINGER = 2.0
 _LONGEST_REASON = 123  # RFC 6455, 5.5: a control frame holds 125 bytes, two of them the code
 _TEXT = Opcode.TEXT
@@ -75,14 +72,6 @@ class _Room:
         return self._wire._room_again().__await__()
 
 
-def _limit_unsent(transport: asyncio.BaseTransport) -> None:
-    """Keep what the peer does not read out of the kernel, which may take megabytes: a minute of speech, gone stale."""
-    sock = transport.get_extra_info("socket")
-    if _NOTSENT_LOWAT is not None and sock is not None:
-        with suppress(OSError):  # no TCP
-            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MOST_UNSENT)
-
-
 def _ignore(data: bytes | bytearray) -> None:
     """The end of the road for what comes after the end."""
 
@@ -93,7 +82,12 @@ class Wire(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(
-        self, protocol: ClientProtocol, request: Request, receiver: Receiver, timing: Timing
+        self,
+        protocol: ClientProtocol,
+        request: Request,
+        receiver: Receiver,
+        timing: Timing,
+        max_size: int | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
@@ -105,6 +99,7 @@ class Wire(asyncio.Protocol):
         self._connected = False
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self._upgrading = True
+        self._frames = Frames(max_size)
         self._end: ConnectionLostError | NotConnectedError | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._heard = False
@@ -173,25 +168,33 @@ class Wire(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._connected = True
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        _limit_unsent(transport)
+        limit_unsent(transport)
         self._protocol.send_request(self._request)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        protocol = self._protocol
-        protocol.receive_data(data)
-        events: list[Any] = protocol.events_received()
         if self._upgrading:
-            events = self._upgrade(events)
-        for frame in events:
-            if frame.opcode is _TEXT and frame.fin:
+            head, data = self._frames.head(data)
+            self._parse(head)
+        if self._upgrading:  # not accepted, or not yet
+            self._parse(data)
+            data = b""
+        for is_text, piece in self._frames.cut(data):
+            if is_text:
                 try:
-                    self._receive_text(frame.data)
+                    self._receive_text(piece)
                 except Exception:
                     logger.exception("A receiver raised; the message is lost, the connection goes on.")
             else:
-                self._take(frame)
+                self._parse(piece)
+
+    def _parse(self, data: bytes) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
+        events: list[Any] = protocol.events_received()
+        for frame in self._upgrade(events) if self._upgrading else events:
+            self._take(frame)
         self._flush()
         if protocol.state is not _OPEN and not self._upgrading:
             self._wind_up()
@@ -253,14 +256,14 @@ class Wire(asyncio.Protocol):
     # Reading.
 
     def _take(self, frame: Frame) -> None:
-        """Take a frame that is no whole text message. The protocol object has answered pings and close frames."""
+        """Take what the protocol object has parsed. It has answered pings and close frames."""
         opcode = frame.opcode
         if opcode is Opcode.CLOSE:
             received = self._protocol.close_rcvd
             if received is not None:
                 self._lose(connection_closed(received.code, received.reason))
         elif opcode in (_TEXT, Opcode.BINARY) and frame.fin:
-            self._give(bytes(frame.data), is_text=False)
+            self._give(bytes(frame.data), is_text=opcode is _TEXT)
         elif opcode in (_TEXT, Opcode.BINARY):
             self._parts = bytearray(frame.data)
             self._parts_are_text = opcode is _TEXT

@@ -88,7 +88,8 @@ async def open_websocket(
         )
         request = _request(protocol, headers, user_agent)
         context = await tls_context(uri, ssl)
-        wire = Wire(protocol, request, receiver, Timing(ping_interval, ping_timeout, write_deadline))
+        timing = Timing(ping_interval, ping_timeout, write_deadline)
+        wire = Wire(protocol, request, receiver, timing, max_size)
         try:
             await dial(wire, uri, ssl=context, server_hostname=server_hostname, proxy=through)
             await wire.opened
