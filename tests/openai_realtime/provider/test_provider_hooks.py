@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +125,22 @@ async def test_leave_is_taken_of_those_who_are_there(lost: bool, seconds: float)
         assert left.timeouts == [seconds]
         assert real is not None
         await real.close(timeout=0)
+
+
+async def test_closed_session_is_freed_at_once() -> None:
+    """Nothing of it waits for the garbage collector."""
+    async with Service() as service:
+        provider, context, line = await begin(service)
+        link = provider._link
+        assert link is not None
+        freed = weakref.ref(link)
+        del link, line
+        gc.disable()
+        try:
+            await provider.close(context, "closed")
+            assert freed() is None
+        finally:
+            gc.enable()
 
 
 async def test_item_that_is_never_acknowledged() -> None:

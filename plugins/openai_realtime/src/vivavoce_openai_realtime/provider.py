@@ -234,10 +234,10 @@ class OpenAIRealtimeProvider:
             return  # of a session that is not the one that is closing
         self._link = None
         link.end()
-        transport, link.transport = link.transport, None  # they hold each other, and all that they know
-        if transport is not None:
+        if link.transport is not None:
             # A connection that is gone is not taken leave of: a lazy peer would hold up the reconnect.
-            await transport.close(timeout=0 if link.lost else _LEAVE)
+            await link.transport.close(timeout=0 if link.lost else _LEAVE)
+            link.transport = None  # they hold each other, and all that they know
 
     def _linked(self, context: Context) -> Link:
         link = self._link
