@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from vivavoce_openai_realtime.transports._frames import Frames
+from vivavoce_openai_realtime.transports._frames import Frames, text_frame
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, State
+from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 LIMIT = 70_000
@@ -98,6 +99,20 @@ def test_every_length(size: int, opcode: Opcode) -> None:
     for start in range(0, len(data), 1_000):
         cutting.feed(data[start : start + 1_000])
     assert cutting.outcome() == alone.outcome()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_length_that_is_sent(size: int) -> None:
+    """A server's parser, which wants a mask, reads back what was written; and the key is a new one each time."""
+    data = wire(Opcode.TEXT, True, size)[-size:] if size else b""
+    peer = ServerProtocol(state=OPEN, max_size=None)
+    sent = text_frame(data), text_frame(data)
+    for frame in sent:
+        peer.receive_data(frame)
+    assert [(f.opcode, f.fin, bytes(f.data)) for f in peer.events_received()] == [
+        (Opcode.TEXT, True, data)
+    ] * 2  # type: ignore[union-attr]
+    assert size < 4 or sent[0] != sent[1]
 
 
 @pytest.mark.parametrize("reserved", [0x10, 0x20, 0x40])

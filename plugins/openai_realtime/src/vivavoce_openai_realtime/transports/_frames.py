@@ -1,16 +1,24 @@
-"""Cuts what arrives into WebSocket frames (RFC 6455, 5.2), and reads the plainest ones.
+"""Cuts what arrives into WebSocket frames (RFC 6455, 5.2), and reads and writes the plainest ones.
 
 Nearly everything a service sends is a whole text message in one frame, and its payload lies where the header says. Such
 a frame goes straight to the receiver; any other goes as it came to the protocol object of `websockets`, which alone
-judges, joins fragments, unpacks and answers. The parser of that object was half of what an audio event cost.
+judges, joins fragments, unpacks and answers. The parser of that object was a third of what an audio event cost.
+Likewise a text message goes out in one frame, whose header takes less than that object's general way to it.
 """
 
 from __future__ import annotations
 
-__all__ = ["Frames"]
+import os
+
+try:
+    from websockets.speedups import apply_mask  # in C; a wheel may lack it
+except ImportError:
+    from websockets.utils import apply_mask
+
+__all__ = ["Frames", "text_frame"]
 
 _PLAIN = 0x81  # the last fragment, no extension, text
-_LONG, _LONGER, _MASKED = 126, 127, 128
+_LONG, _MASKED = 126, 128
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -68,6 +76,19 @@ class Frames:
                     self._in_fragments = not first & 0x80
             at = stop
         return pieces
+
+
+def text_frame(data: bytes) -> bytes:
+    """A text message of a client: whole, masked by a key that cannot be foretold (RFC 6455, 5.3), no extension."""
+    size = len(data)
+    if size < _LONG:
+        head = bytes((_PLAIN, _MASKED | size))
+    elif size < 65_536:
+        head = b"\x81\xfe" + size.to_bytes(2, "big")
+    else:
+        head = b"\x81\xff" + size.to_bytes(8, "big")
+    key = os.urandom(4)
+    return b"".join((head, key, apply_mask(data, key)))
 
 
 def _bounds(data: bytes, at: int, end: int) -> tuple[int, int]:

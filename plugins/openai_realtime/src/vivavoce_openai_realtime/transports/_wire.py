@@ -22,13 +22,13 @@ from typing import Any, cast
 import attrs
 from vivavoce.errors import ConfigError, ConnectionLostError, NotConnectedError
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidState, ProtocolError
+from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from vivavoce_openai_realtime.transports._dial import limit_unsent
-from vivavoce_openai_realtime.transports._frames import Frames
+from vivavoce_openai_realtime.transports._frames import Frames, text_frame
 from vivavoce_openai_realtime.transports.base import Receiver
 from vivavoce_openai_realtime.transports.errors import (
     connection_closed,
@@ -130,13 +130,14 @@ class Wire(asyncio.Protocol):
         return headers
 
     def write(self, data: bytes) -> Awaitable[None] | None:
-        protocol = self._protocol
-        try:
+        protocol, transport = self._protocol, self._transport
+        if protocol.state is not _OPEN:
+            raise self._ended()
+        if protocol.extensions:
             protocol.send_text(data)
-        except InvalidState:
-            raise self._ended() from None
-        transport = self._transport
-        transport.write(b"".join(protocol.data_to_send()))
+            transport.write(b"".join(protocol.data_to_send()))
+        else:
+            transport.write(text_frame(data))
         if self._paused or transport.is_closing():
             return _Room(self)
         return None
