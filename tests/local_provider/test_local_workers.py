@@ -47,6 +47,32 @@ async def test_a_worker_answers_and_ends() -> None:
         assert not runs(pid)
 
 
+@pytest.mark.parametrize("again", [0, 1, 3])
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_a_start_that_is_cancelled_leaves_nothing(turns: int, again: int) -> None:
+    """Whenever that happens, once or twice: who gave up the start closes the worker, and its process and pipes end."""
+    async with no_leaks():
+        worker = Worker("pocketsphinx")
+        start = asyncio.create_task(worker.start())
+        for cancelled_after in (turns, again):
+            for _ in range(cancelled_after):
+                await asyncio.sleep(0)
+            start.cancel()
+        await asyncio.wait({start})
+        await worker.close()
+
+
+async def test_closed_while_it_starts() -> None:
+    """The one who starts it is told, and nothing is left."""
+    async with no_leaks():
+        worker = Worker("pocketsphinx")
+        start = asyncio.create_task(worker.start())
+        await asyncio.sleep(0)
+        await worker.close()
+        with pytest.raises(WorkerDiedError):
+            await start
+
+
 async def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer within the deadline: its process is killed, and the call says so."""
     worker = Worker("pico")

@@ -40,6 +40,7 @@ class Worker:
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
+        self._starting: asyncio.Task[asyncio.subprocess.Process] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Queue[tuple[str, Any]]] = {}
@@ -56,14 +57,15 @@ class Worker:
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start the process. It loads nothing before the first request."""
+        """Start the process. It loads nothing before the first request. Cancelled, it starts all the same, since asyncio
+        loses the pipes of a process in the middle: whoever called this closes the worker then."""
         if not sys.executable:
             raise ProviderLoadError(
                 f"{self.engine} runs in a process of its own, and this Python does not know its executable",
                 provider=self.engine,
             )
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._process = await asyncio.create_subprocess_exec(
+        command = asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "vivavoce_local_provider._child", self.engine),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -71,6 +73,11 @@ class Worker:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C in a terminal goes to the app alone
         )
+        self._starting = asyncio.get_running_loop().create_task(command, name=f"start of {self.engine}")
+        process = await asyncio.shield(self._starting)
+        if self._starting is None:  # closed meanwhile, and ended there
+            raise self._died()
+        self._starting, self._process = None, process
         self._reader = asyncio.get_running_loop().create_task(self._read(), name=f"{self.engine} worker")
 
     async def call(self, kind: str, payload: Any) -> Any:
@@ -104,18 +111,28 @@ class Worker:
 
     async def close(self) -> None:
         """End the process, kindly at first. Safe to call twice, and finished even when cancelled."""
-        process = self._process
-        if process is None:
+        starting, process = self._starting, self._process
+        if starting is None and process is None:
             return
-        self._process = None
-        ending = asyncio.get_running_loop().create_task(self._end(process))
+        self._starting = self._process = None
+        ending = asyncio.get_running_loop().create_task(self._end(starting, process))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             await asyncio.wait({ending}, timeout=END_DEADLINE * 2)
             raise
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end(
+        self,
+        starting: asyncio.Task[asyncio.subprocess.Process] | None,
+        process: asyncio.subprocess.Process | None,
+    ) -> None:
+        if starting is not None:
+            await asyncio.wait({starting})
+            if starting.cancelled() or starting.exception() is not None:
+                return
+            process = starting.result()
+        assert process is not None
         assert process.stdin is not None
         process.stdin.close()
         try:
