@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -49,9 +50,11 @@ async def test_a_worker_answers_and_ends() -> None:
 
 @pytest.mark.parametrize("again", [0, 1, 3])
 @pytest.mark.parametrize("turns", range(1, 9))
-async def test_a_start_that_is_cancelled_leaves_nothing(turns: int, again: int) -> None:
-    """Whenever that happens, once or twice: who gave up the start closes the worker, and its process and pipes end."""
-    async with no_leaks():
+def test_a_start_that_is_cancelled_leaves_nothing(turns: int, again: int) -> None:
+    """Whenever that happens, once or twice: who gave up the start closes the worker, and its process and pipes end
+    before the loop may. What is left at its end is a warning, which fails the test."""
+
+    async def give_up() -> None:
         worker = Worker("pocketsphinx")
         start = asyncio.create_task(worker.start())
         for cancelled_after in (turns, again):
@@ -60,6 +63,9 @@ async def test_a_start_that_is_cancelled_leaves_nothing(turns: int, again: int) 
             start.cancel()
         await asyncio.wait({start})
         await worker.close()
+
+    asyncio.run(give_up())
+    gc.collect()
 
 
 async def test_closed_while_it_starts() -> None:
