@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vivavoce import failures
 from vivavoce.live import Live
 from vivavoce.redaction import get_logger
-from vivavoce.tasks import PATIENCE
+from vivavoce.tasks import PATIENCE, finish, leave
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Attempt"]
 
 logger = get_logger("vivavoce.session")
+
+_END_DEADLINE = 20.0
+"""Seconds that a given up attempt has to clear away what it began: `PATIENCE`, and twice that for the close hook."""
 
 
 class Attempt:
@@ -42,15 +43,17 @@ class Attempt:
         self._runtime = runtime
         self._live = live
         self._then = then
-        self._begun = self._decided = self._left = False
+        self._begun = self._decided = False
         self.over = False
         self.given_up: BaseException | None = None
         """Why we ended it before the provider did."""
         self.error: BaseException | None = None
         live.calls.add(self)
-        late = partial(failures.connect_late, runtime.provider, timeout)
-        self._timer = loop.call_later(timeout, lambda: self.fail(late()))
-        self._task = loop.create_task(self._run(options), name="vivavoce connect")
+        self._timer = loop.call_later(
+            timeout, lambda: self.fail(failures.connect_late(runtime.provider, timeout))
+        )
+        name = f"vivavoce connect() of provider {runtime.provider!r}"
+        self._task = loop.create_task(self._run(options), name=name)
 
     def fail(self, error: BaseException) -> None:
         """Give it up, with `error` for those who wait for it. Only the first one counts."""
@@ -73,6 +76,11 @@ class Attempt:
         while not self.over:
             await self._runtime.change()
 
+    async def give_up(self) -> None:
+        """End it for those who no longer wait for it. Finished even when cancelled."""
+        self.fail(asyncio.CancelledError())
+        await finish(self.ended(), _END_DEADLINE, "connect")
+
     async def _run(self, options: Mapping[str, Any]) -> None:
         self._begun = True
         problem: BaseException | None = None
@@ -81,8 +89,9 @@ class Attempt:
                 await self._runtime.relay.call("connect", self._live.context, options)
         except BaseException as raised:
             problem = raised
-        if self._left:
-            self._unheard(problem, logging.ERROR)
+        if self._decided:  # we were left behind, and whoever did that logs what is raised
+            if problem is not None:
+                raise problem
             return
         self._decide()
         if self.given_up is not None:
@@ -103,25 +112,17 @@ class Attempt:
     async def _take_delivery(self, raised: BaseException | None) -> None:
         """Of our cancellation, where the provider ended by itself before it arrived."""
         if not isinstance(raised, asyncio.CancelledError):
-            self._unheard(raised, logging.DEBUG)
+            if raised is not None:
+                logger.debug("%s failed after it was cancelled", self._task.get_name(), exc_info=raised)
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         self._task.uncancel()
 
     def _leave(self) -> None:
-        self._left = True
         self._decide()
-        logger.error("%s goes on although it was cancelled: it is left behind", self._what)
+        leave(self._task)
         assert self.given_up is not None
         self._runtime.spawn(self._failed(self.given_up))
-
-    def _unheard(self, raised: BaseException | None, level: int) -> None:
-        if raised is not None and not isinstance(raised, asyncio.CancelledError):
-            logger.log(level, "%s failed after it was cancelled", self._what, exc_info=raised)
-
-    @property
-    def _what(self) -> str:
-        return f"connect() of provider {self._runtime.provider!r}"
 
     def _decide(self) -> None:
         self._decided = True

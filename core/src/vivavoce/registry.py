@@ -128,7 +128,9 @@ def forget() -> None:
 
 def _listed(variable: str) -> frozenset[str] | None:
     value = os.environ.get(variable)
-    return frozenset(_bare(name) for name in value.split(",") if name.strip()) or None if value else None
+    if not value:
+        return None
+    return frozenset(_bare(name) for name in value.split(",") if name.strip()) or None
 
 
 def _refusal(name: str) -> str | None:

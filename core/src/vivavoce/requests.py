@@ -285,7 +285,7 @@ async def return_tool_result(runtime: Runtime, live: Live, call_id: str, output:
     """The output of a tool call that the app runs."""
     if live is not runtime.live:
         raise runtime.not_connected("return_tool_result")
-    await runtime.tool_loop(live).take_result(call_id, output)
+    await runtime.tools_of(live).take_result(call_id, output)
 
 
 async def update(runtime: Runtime, changes: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from vivavoce.events import Closed, Reconnected, Reconnecting
 from vivavoce.flow import HeldAudio
 from vivavoce.live import Live
 from vivavoce.reconnect import Backoff, ReconnectPolicy, may_retry
-from vivavoce.tasks import PATIENCE, finish
 
 if TYPE_CHECKING:
     from vivavoce.session import Runtime
@@ -147,9 +146,8 @@ class Restorer:
         attempt = self._runtime.dial(timeout, self.options, reconnected=True)
         try:
             await attempt.outcome()
-        except asyncio.CancelledError as over:
-            attempt.fail(over)
-            await finish(attempt.ended(), PATIENCE * 2, "connect")
+        except asyncio.CancelledError:
+            await attempt.give_up()
             raise
 
     async def _restored(self, outage_ms: float) -> None:

@@ -194,14 +194,14 @@ class Runtime:
     def tool_call(self, live: Live, call: ToolCallStart) -> None:
         """The model calls a tool."""
         if live is self.live:
-            self.tool_loop(live).start(call)
+            self.tools_of(live).start(call)
 
     def reply_done(self, live: Live, reply_id: str) -> None:
         """A reply has ended."""
         if live is self.live:
-            self.tool_loop(live).reply_done(reply_id)
+            self.tools_of(live).reply_done(reply_id)
 
-    def tool_loop(self, live: Live) -> ToolLoop:
+    def tools_of(self, live: Live) -> ToolLoop:
         """What runs the tools of the session, from its first reply on."""
         if self.tools is None:
             self.tools = tool_loop(self, live)
@@ -244,8 +244,7 @@ class Runtime:
             if isinstance(over, VoiceError):
                 raise
             if self._joined == 1 and not attempt.over:  # nobody else waits for it
-                attempt.fail(asyncio.CancelledError())
-                await finish(attempt.ended(), CLOSE_DEADLINE * 4, "connect")
+                await attempt.give_up()
             elif self._joined == 1 and self.state == "open" and not self._wanted:
                 # It was open in the very moment we gave up.
                 await finish(self.close(), CLOSE_DEADLINE * 4, "connect")

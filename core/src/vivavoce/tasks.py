@@ -10,7 +10,7 @@ from typing import Any
 from vivavoce.errors import VoiceError
 from vivavoce.redaction import get_logger
 
-__all__ = ["PATIENCE", "Tasks", "finish", "patient"]
+__all__ = ["PATIENCE", "Tasks", "finish", "leave", "patient"]
 
 logger = get_logger("vivavoce.session")
 
@@ -70,7 +70,7 @@ class Tasks:
         if tasks:
             _, left = await asyncio.wait(tasks, timeout=timeout)
             for task in left:
-                _leave(task, task.get_name())
+                leave(task)
 
 
 async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
@@ -86,7 +86,7 @@ async def patient(work: Coroutine[Any, Any, Any], what: str) -> Any:
             until = until or loop.time() + PATIENCE
             task.cancel()
         if until is not None and loop.time() >= until and not task.done():
-            _leave(task, what)
+            leave(task)
             raise asyncio.CancelledError
     if until is not None:
         _unheard(task, logging.DEBUG)  # the cancellation counts
@@ -132,8 +132,9 @@ class _Begun:
                 timer.cancel()
 
 
-def _leave(task: asyncio.Task[Any], what: str) -> None:
-    logger.error("%s goes on although it was cancelled: it is left behind", what)
+def leave(task: asyncio.Task[Any]) -> None:
+    """Wait no longer for work that does not heed its cancellation; what it raises is logged."""
+    logger.error("%s goes on although it was cancelled: it is left behind", task.get_name())
     task.add_done_callback(_unheard)
 
 
@@ -157,7 +158,7 @@ async def finish(work: Coroutine[Any, Any, Any], deadline: float, what: str) -> 
         if loop.time() < until or task.done():
             continue
         if late:
-            _leave(task, what)
+            leave(task)
             break
         logger.error("%s did not end within %s s", what, deadline)
         late, until = True, loop.time() + PATIENCE

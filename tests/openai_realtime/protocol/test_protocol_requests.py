@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -233,3 +234,16 @@ def test_reply_asked_for_after_the_turn_is_ours() -> None:
     tell(protocol, "input_audio_buffer.committed", item_id="turn")
     request = protocol.send_response()
     assert created(protocol, "r").request_id == request
+
+
+def test_any_mapping_is_sent() -> None:
+    """An application's own kind of mapping, also inside of another, is a JSON object; what is none is told."""
+    protocol = ClientProtocol()
+    protocol.send_session(MappingProxyType({"audio": MappingProxyType({"output": {"voice": "marin"}})}))
+    sent = json.loads(protocol.data_to_send()[0])
+    assert sent["session"] == {"type": "realtime", "audio": {"output": {"voice": "marin"}}}
+    with pytest.raises(
+        ValueError, match=r"session.update holds what JSON cannot: an object of type 'object'"
+    ):
+        protocol.send_session({"audio": object()})
+    assert protocol.data_to_send() == []

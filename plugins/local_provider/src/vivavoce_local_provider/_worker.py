@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
-        self._starting: asyncio.Task[asyncio.subprocess.Process] | None = None
+        self._start: asyncio.Task[asyncio.subprocess.Process] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Queue[tuple[str, Any]]] = {}
@@ -73,11 +73,11 @@ class Worker:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C in a terminal goes to the app alone
         )
-        self._starting = asyncio.get_running_loop().create_task(command, name=f"start of {self.engine}")
-        process = await asyncio.shield(self._starting)
-        if self._starting is None:  # closed meanwhile, and ended there
+        self._start = asyncio.get_running_loop().create_task(command, name=f"start of {self.engine}")
+        process = await asyncio.shield(self._start)
+        if self._start is None:  # closed meanwhile, and ended there
             raise self._died()
-        self._starting, self._process = None, process
+        self._process = process
         self._reader = asyncio.get_running_loop().create_task(self._read(), name=f"{self.engine} worker")
 
     async def call(self, kind: str, payload: Any) -> Any:
@@ -111,28 +111,22 @@ class Worker:
 
     async def close(self) -> None:
         """End the process, kindly at first. Safe to call twice, and finished even when cancelled."""
-        starting, process = self._starting, self._process
-        if starting is None and process is None:
+        start = self._start
+        if start is None:
             return
-        self._starting = self._process = None
-        ending = asyncio.get_running_loop().create_task(self._end(starting, process))
+        self._start = self._process = None
+        ending = asyncio.get_running_loop().create_task(self._end(start))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
             await asyncio.wait({ending}, timeout=END_DEADLINE * 2)
             raise
 
-    async def _end(
-        self,
-        starting: asyncio.Task[asyncio.subprocess.Process] | None,
-        process: asyncio.subprocess.Process | None,
-    ) -> None:
-        if starting is not None:
-            await asyncio.wait({starting})
-            if starting.cancelled() or starting.exception() is not None:
-                return
-            process = starting.result()
-        assert process is not None
+    async def _end(self, start: asyncio.Task[asyncio.subprocess.Process]) -> None:
+        await asyncio.wait({start})
+        if start.cancelled() or start.exception() is not None:
+            return  # there is no process
+        process = start.result()
         assert process.stdin is not None
         process.stdin.close()
         try:

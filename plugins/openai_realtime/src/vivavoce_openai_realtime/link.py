@@ -54,6 +54,7 @@ class Link:
     """The receiver of one transport. `context` is the session's; after it ended, its `emit` does nothing."""
 
     handlers: ClassVar[Mapping[type, Handler]] = {
+        events.Audio: attrgetter("_audio"),
         events.TextDelta: attrgetter("_text"),
         events.TextFinal: attrgetter("_final"),
         events.SessionReady: attrgetter("_session_ready"),
@@ -111,9 +112,6 @@ class Link:
             self._observe(bytes(data))
         handlers = self.handlers
         for event in self.protocol.receive_text(data):
-            if type(event) is events.Audio:  # nearly all of them
-                self._audio(event)
-                continue
             handler = handlers.get(type(event))
             if handler is not None:
                 handler(self)(event)

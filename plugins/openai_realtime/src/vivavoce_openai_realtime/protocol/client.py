@@ -59,7 +59,7 @@ from .values import (
     ErrorDetail,
     Item,
     Response,
-    SessionHead,
+    Session,
     answers_turns,
     audio_format,
     error_detail,
@@ -349,7 +349,7 @@ class ClientProtocol:
             self.state = step(states.SESSION, self.state, "update") or self.state
         if not first:
             return _NONE
-        session = view(SessionHead, self.session)
+        session = view(Session, self.session)
         expires_at = given(session.expires_at)
         self.session_id = given(session.id)
         return (SessionReady(self.session_id, float(expires_at) if expires_at else None, self.session),)

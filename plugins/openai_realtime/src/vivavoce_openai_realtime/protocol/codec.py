@@ -115,10 +115,10 @@ def _as_dict(value: object) -> object:
     """What an application may give for a dict."""
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__}")
+    raise TypeError(f"an object of type {type(value).__name__!r}")
 
 
-_encode = encode_json = msgspec.json.Encoder(enc_hook=_as_dict).encode
+encode_json = msgspec.json.Encoder(enc_hook=_as_dict).encode
 
 
 class _Decoders(Generic[V]):
@@ -147,7 +147,7 @@ APPEND_TAIL = b'"}'
 
 def append_head(type: str = "input_audio_buffer.append") -> bytes:
     """What stands before the base64 of an append."""
-    return b'{"type":%b,"audio":"' % _encode(type)
+    return b'{"type":%b,"audio":"' % encode_json(type)
 
 
 _APPEND_HEAD = append_head()
@@ -155,14 +155,14 @@ _APPEND_HEAD = append_head()
 
 def encode(event: ServerEvent | ClientEvent) -> bytes:
     """The frame of an event. Absent fields stay absent."""
-    return _encode(event)
+    return encode_json(event)
 
 
 def encode_append(audio: bytes | bytearray | memoryview, event_id: str | None = None) -> bytes:
     """The frame of `input_audio_buffer.append`, for raw audio in the session's input format, at most 15 MiB."""
     if event_id is None:
         return b"".join((_APPEND_HEAD, b64encode(audio), APPEND_TAIL))
-    return b"".join((_APPEND_HEAD, b64encode(audio), b'","event_id":', _encode(event_id), b"}"))
+    return b"".join((_APPEND_HEAD, b64encode(audio), b'","event_id":', encode_json(event_id), b"}"))
 
 
 def decode_mapping(frame: Frame) -> JSON | Malformed:

@@ -25,7 +25,6 @@ __all__ = [
     "RateLimit",
     "Response",
     "Session",
-    "SessionHead",
     "StatusDetails",
     "TokenDetails",
     "TranscriptionUsage",
@@ -139,13 +138,6 @@ class Session(Value, frozen=True):
     prompt: JSON | Unset | None = UNSET
     include: list[str] | Unset | None = UNSET
     audio: JSON | Unset = UNSET
-
-
-class SessionHead(Value, frozen=True):
-    """Of a session, what tells it from others."""
-
-    id: str | Unset = UNSET
-    expires_at: int | float | Unset | None = UNSET
 
 
 class ContentPart(Value, frozen=True):
